@@ -1,0 +1,111 @@
+"""Networks by name, and what every network here has: logits, convolution blocks, a classifier."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastseg.nets.published import published, unknown
+from fastseg.nets.segnet import SegNet, segnet
+
+__all__ = ["SegNet", "blocks", "build_network", "classifier_keys", "freeze", "logits", "stride", "unknown"]
+
+
+def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0) -> nn.Module:
+    """A freshly initialised network, float32, on the CPU: (N, 3, H, W) -> logits (N, classes, H, W).
+
+    name    `decoder/encoder`: `segnet/vgg16_bn` (or `segnet`), `deeplabv3/resnet50`, `unet/resnet18`, ...; the
+            decoder is segnet or one of segmentation-models-pytorch's, the encoder is timm's
+    seed    of the initial weights; the global generator is left as it was
+
+    ValueError: a name that is not known, or classes < 1.
+    """
+    if classes < 1:
+        raise ValueError(f"a network needs at least one class; got {classes}")
+    decoder, slash, encoder = name.partition("/")
+    if decoder != "segnet" and not (slash and encoder):
+        raise ValueError(f"a network is named decoder/encoder, as in deeplabv3/resnet50 or segnet; got {name!r}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if decoder == "segnet":
+            return segnet(encoder or "vgg16_bn", classes)
+        return published(decoder, encoder, classes, output_stride)
+
+
+def stride(net: nn.Module) -> int:
+    """The number that the network's input sides must be multiples of."""
+    if not getattr(net, "requires_divisible_input_shape", False):
+        return 1
+    encoder = net.encoder
+    return int(getattr(encoder, "output_stride", 32))
+
+
+def logits(net: nn.Module, images: Tensor) -> Tensor:
+    """Logits (N, classes, H, W) of normalised images (N, 3, H, W) of any size.
+
+    Images are padded at the right and bottom (edge pixels repeated) to the network's stride; the logits are cropped.
+    """
+    height, width = images.shape[-2:]
+    step = stride(net)
+    padding = (0, -width % step, 0, -height % step)
+    padded = F.pad(images, padding, mode="replicate") if any(padding) else images
+    out: Tensor = net(padded)
+    return out[..., :height, :width]
+
+
+def classifier_keys(net: nn.Module) -> tuple[str, ...]:
+    """The state-dict keys of the layer that turns features into classes, the one thing that transfer leaves behind."""
+    prefix = "classifier." if isinstance(net, SegNet) else "segmentation_head."
+    return tuple(key for key in net.state_dict() if key.startswith(prefix))
+
+
+def blocks(net: nn.Module) -> list[list[nn.Module]]:
+    """The encoder's convolution blocks from the image on, each a list of modules in order.
+
+    SegNet: conv1 .. conv5. ResNets: the stem, layer1 .. layer4. Others: up to each feature that the decoder takes.
+
+    ValueError: the encoder does not show its blocks.
+    """
+    if isinstance(net, SegNet):
+        return net.stages()
+    model = getattr(net.encoder, "model", net.encoder)
+    assert isinstance(model, nn.Module)
+    if isinstance(returned := getattr(model, "return_layers", None), dict):
+        return _split_after(list(model.named_children()), set(returned))
+    for name in ("blocks", "stages"):
+        if isinstance(parts := getattr(model, name, None), nn.Sequential | nn.ModuleList):
+            children = list(model.named_children())
+            stem = children[: [child for child, _ in children].index(name)]
+            return [[module for _, module in stem], *([part] for part in parts)]
+    raise ValueError(f"the encoder {type(model).__name__} does not show its convolution blocks; none can be frozen")
+
+
+def _split_after(children: list[tuple[str, nn.Module]], ends: set[str]) -> list[list[nn.Module]]:
+    """Children in order, cut after each one named in `ends`."""
+    parts: list[list[nn.Module]] = [[]]
+    for name, module in children:
+        parts[-1].append(module)
+        if name in ends:
+            parts.append([])
+    return [part for part in parts if part]
+
+
+def freeze(net: nn.Module, count: int) -> None:
+    """None; the first `count` blocks take no gradient, and their batch statistics and dropout rest, even in training.
+
+    ValueError: count is negative or more than the network has.
+    """
+    parts = blocks(net) if count else []
+    if not 0 <= count <= len(parts):
+        raise ValueError(f"freeze must lie between 0 and the encoder's {len(blocks(net))} blocks; got {count}")
+    for module in (module for part in parts[:count] for module in part):
+        module.requires_grad_(False)
+        for inner in module.modules():
+            inner.eval()
+            inner.register_forward_pre_hook(_rest)
+
+
+def _rest(module: nn.Module, inputs: object) -> None:
+    """Before each forward of a frozen module: evaluation mode, whatever `.train()` said since."""
+    module.training = False
