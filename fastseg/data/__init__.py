@@ -1,0 +1,1 @@
+"""Readers: where a data set lies on disk -> frames or labelled images."""
