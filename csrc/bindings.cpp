@@ -1,0 +1,147 @@
+// A table of contents: what Python may call. Compiled once for each backend, as _cpu, _cuda and _emu.
+#include <pybind11/pybind11.h>
+
+#include <map>
+#include <string>
+
+#include "core.h"
+
+#ifdef FS_CUDA
+#include <cuda_runtime_api.h>
+#endif
+#ifdef FS_EMULATOR
+#include "emulator.h"
+#include "emulator_check.h"
+#endif
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+namespace py = pybind11;
+
+namespace {
+
+fs::DType dtype(const std::string& name) {
+  static const std::map<std::string, fs::DType> types = {
+      {"uint8", fs::DType::kUint8},     {"uint16", fs::DType::kUint16},    {"int32", fs::DType::kInt32},
+      {"int64", fs::DType::kInt64},     {"float32", fs::DType::kFloat32},  {"float64", fs::DType::kFloat64},
+      {"float16", fs::DType::kFloat16}, {"bfloat16", fs::DType::kBFloat16}};
+  const auto found = types.find(name);
+  fs::require(found != types.end(), "no kernel takes elements of type " + name);
+  return found->second;
+}
+
+// (address, dtype, on_device, shape) as fastseg/ops/arrays.py describes an array; None is an array without data.
+fs::Array array(const py::object& described) {
+  fs::Array out;
+  if (described.is_none()) return out;
+  const auto fields = described.cast<py::tuple>();
+  fs::require(fields.size() == 4, "an array crosses as (address, dtype, on_device, shape)");
+  const auto shape = fields[3].cast<py::tuple>();
+  fs::require(shape.size() <= fs::kMaxRank, "an array has at most 5 axes");
+  out.data = reinterpret_cast<void*>(fields[0].cast<std::uintptr_t>());
+  out.dtype = dtype(fields[1].cast<std::string>());
+  out.on_device = fields[2].cast<bool>();
+  out.rank = static_cast<int>(shape.size());
+  for (int axis = 0; axis < out.rank; ++axis) out.shape[axis] = shape[axis].cast<std::int64_t>();
+  return out;
+}
+
+[[maybe_unused]] fs::Stream stream(std::uintptr_t handle) {
+  return {reinterpret_cast<void*>(handle)};
+}
+
+// The driver's word on where an array lies, because a wrong address on a GPU ends the process's CUDA context.
+[[maybe_unused]] void check_place([[maybe_unused]] const fs::Array& array, [[maybe_unused]] const char* name) {
+#ifdef FS_CUDA
+  if (array.data == nullptr) return;
+  cudaPointerAttributes at{};
+  int current = 0;
+  const bool known = cudaPointerGetAttributes(&at, array.data) == cudaSuccess && cudaGetDevice(&current) == cudaSuccess;
+  fs::require(known && (at.type == cudaMemoryTypeDevice || at.type == cudaMemoryTypeManaged),
+              std::string(name) + " must lie on the GPU");
+  fs::require(at.device == current, std::string(name) + " lies on GPU " + std::to_string(at.device) +
+                                        " but the current device is GPU " + std::to_string(current));
+#endif
+}
+
+// A struct's view of one argument: its dtype, rank and place are checked again here.
+template <class T, int R>
+[[maybe_unused]] fs::View<T, R> view(const py::object& described, const char* name) {
+  const fs::Array checked = array(described);
+  check_place(checked, name);
+  return fs::view<T, R>(checked, name);
+}
+
+// Runs op(arguments, stream) without the GIL.
+template <class Arguments>
+[[maybe_unused]] void call(void (*op)(const Arguments&, fs::Stream), const Arguments& arguments,
+                           std::uintptr_t handle) {
+  const py::gil_scoped_release without_gil;
+  op(arguments, stream(handle));
+}
+
+// How many CUDA devices this module can run on: 0 without a driver, and always 0 for _cpu and _emu.
+int device_count() {
+  int count = 0;
+#ifdef FS_CUDA
+  if (cudaGetDeviceCount(&count) != cudaSuccess) {
+    cudaGetLastError();
+    return 0;
+  }
+#endif
+  return count;
+}
+
+py::dict compiled() {
+  py::dict facts;
+  facts["compiler"] = FS_COMPILER;
+#ifdef FS_CUDA
+  facts["cuda"] = std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10);
+  facts["architectures"] = FS_ARCHITECTURES;
+#endif
+#ifdef _OPENMP
+  facts["threads"] = omp_get_max_threads();
+#else
+  facts["threads"] = 1;
+#endif
+  return facts;
+}
+
+#ifdef FS_EMULATOR
+void set_schedule(const std::string& name, std::uint64_t seed) {
+  static const std::map<std::string, fs::emu::Order> orders = {{"forward", fs::emu::Order::kForward},
+                                                               {"reverse", fs::emu::Order::kReverse},
+                                                               {"random", fs::emu::Order::kRandom}};
+  fs::require(orders.contains(name), "a schedule is forward, reverse or random; got " + name);
+  fs::emu::schedule = {orders.at(name), seed};
+}
+
+template <void (*Check)(const fs::EmulatorCheck&, fs::Stream)>
+void check(const py::object& x, const py::object& sum) {
+  call<fs::EmulatorCheck>(Check, {view<const float, 1>(x, "x"), view<float, 1>(sum, "sum")}, 0);
+}
+
+void bind_emulator(py::module_& m) {
+  m.def("set_schedule", &set_schedule, py::arg("name"), py::arg("seed") = 0);
+  m.def("check_block_sum", &check<fs::check_block_sum>);
+  m.def("check_warp_sum", &check<fs::check_warp_sum>);
+  m.def("check_missing_barrier", &check<fs::check_missing_barrier>);
+  m.def("check_tile_overrun", &check<fs::check_tile_overrun>);
+  m.def("check_divergent_barrier", &check<fs::check_divergent_barrier>);
+  m.def("check_divergent_warp", &check<fs::check_divergent_warp>);
+  m.def("check_array_overrun", &check<fs::check_array_overrun>);
+  m.def("check_index", &check<fs::check_index>);
+}
+#endif
+
+}  // namespace
+
+PYBIND11_MODULE(FS_MODULE, m) {
+  m.attr("backend_name") = FS_BACKEND;
+  m.def("device_count", &device_count);
+  m.def("compiled", &compiled);
+#ifdef FS_EMULATOR
+  bind_emulator(m);
+#endif
+}

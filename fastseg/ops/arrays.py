@@ -1,0 +1,166 @@
+"""The only file that knows numpy, torch and cupy apart: check an array, allocate another like it, hand it to C++."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = Any  # numpy.ndarray, torch.Tensor or cupy.ndarray; no common type exists
+Described: TypeAlias = tuple[int, str, bool, tuple[int, ...]]
+
+CPU_MODULE = "fastseg._cpu"
+CUDA_MODULE = "fastseg._cuda"
+
+
+def library(name: str, array: Array) -> str:
+    """`"numpy"`, `"torch"` or `"cupy"`, whichever `array` (the argument called `name`) belongs to; else TypeError."""
+    for kind in type(array).__mro__:
+        root = kind.__module__.partition(".")[0]
+        if (root, kind.__name__) in {("numpy", "ndarray"), ("torch", "Tensor"), ("cupy", "ndarray")}:
+            return root
+    raise TypeError(f"{name} must be a numpy, torch or cupy array; got {type(array).__name__}")
+
+
+def dtype_name(array: Array) -> str:
+    """The element type's name without its library, `"float32"` for numpy's, torch's and cupy's alike."""
+    return str(array.dtype).removeprefix("torch.")
+
+
+def on_device(array: Array) -> bool:
+    """True when the array lies in CUDA memory; ValueError for a device that is neither CPU nor CUDA."""
+    kind = library("array", array)
+    if kind != "torch":
+        return kind == "cupy"
+    if array.device.type not in ("cpu", "cuda"):
+        raise ValueError(f"arrays must lie on the CPU or a CUDA device; got a tensor on {array.device}")
+    return bool(array.device.type == "cuda")
+
+
+def is_contiguous(array: Array) -> bool:
+    """True when the elements lie one after another, last index fastest, aligned and in native byte order."""
+    if library("array", array) == "torch":
+        return bool(array.is_contiguous()) and not array.is_conj() and not array.is_neg()
+    if isinstance(array, np.ndarray):
+        return bool(array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative)
+    return bool(array.flags.c_contiguous)
+
+
+def check(
+    name: str,
+    array: Array,
+    dtypes: str | tuple[str, ...],
+    shape: tuple[str | int, ...],
+    sizes: Mapping[str, int] | None = None,
+    like: Array = None,
+) -> dict[str, int]:
+    """The lengths bound to the letters of `shape`, together with `sizes`, once `array` is what the op takes.
+
+    shape   one entry an axis: a number, or a letter for any length; a letter already in `sizes` must have that length;
+            a first entry in brackets, `"[N]"`, may be absent from the array and is then bound to 1
+    like    the array whose library and device this one must share
+    Raises TypeError for something that is no array or of another dtype, ValueError for another shape or place.
+    """
+    library(name, array)
+    accepted = (dtypes,) if isinstance(dtypes, str) else dtypes
+    bound = _bind(tuple(array.shape), shape, dict(sizes or {}))
+    wrong_type = dtype_name(array) not in accepted
+    if wrong_type or bound is None or not is_contiguous(array):
+        raise (TypeError if wrong_type else ValueError)(
+            f"{name} must be {' or '.join(accepted)} {_spelled(shape, sizes or {})} contiguous; "
+            f"got {dtype_name(array)} {tuple(array.shape)}{'' if is_contiguous(array) else ' not contiguous'}"
+        )
+    if like is not None and place(array) != place(like):
+        raise ValueError(f"{name} must be a {place(like)} array like the other arguments; got a {place(array)} array")
+    return bound
+
+
+def _bind(lengths: tuple[int, ...], shape: tuple[str | int, ...], bound: dict[str, int]) -> dict[str, int] | None:
+    """`bound` with the letters of `shape` added, or None when `lengths` does not fit."""
+    if shape and str(shape[0]).startswith("["):
+        lengths = (1, *lengths) if len(lengths) == len(shape) - 1 else lengths
+        shape = (str(shape[0]).strip("[]"), *shape[1:])
+    if len(lengths) != len(shape):
+        return None
+    for length, axis in zip(lengths, shape, strict=True):
+        if (bound.setdefault(axis, length) if isinstance(axis, str) else axis) != length:
+            return None
+    return bound
+
+
+def _spelled(shape: tuple[str | int, ...], sizes: Mapping[str, int]) -> str:
+    axes = [f"{axis}={sizes[axis]}" if isinstance(axis, str) and axis in sizes else str(axis) for axis in shape]
+    return f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
+
+
+def place(array: Array) -> str:
+    """Library and device in words, such as `"numpy"` or `"torch cuda:0"`; arrays of one op call share it."""
+    kind = library("array", array)
+    if kind == "torch":
+        return f"torch {array.device}"
+    return kind if kind == "numpy" else f"cupy cuda:{array.device.id}"
+
+
+def empty(like: Array, shape: tuple[int, ...], dtype: str) -> Array:
+    """An uninitialised contiguous array of `shape` and `dtype` in the library and on the device of `like`."""
+    kind = library("like", like)
+    if kind == "torch":
+        torch = importlib.import_module("torch")
+        return torch.empty(shape, dtype=getattr(torch, dtype), device=like.device)
+    if kind == "numpy":
+        return np.empty(shape, dtype)
+    cupy = importlib.import_module("cupy")
+    with like.device:
+        return cupy.empty(shape, dtype)
+
+
+def address(array: Array) -> int:
+    """The address of the first element, 0 for an array without elements."""
+    if math.prod(array.shape) == 0:
+        return 0
+    kind = library("array", array)
+    if kind == "torch":
+        return int(array.data_ptr())
+    return int(array.ctypes.data) if kind == "numpy" else int(array.data.ptr)
+
+
+def describe(array: Array, shape: tuple[int, ...] | None = None) -> Described:
+    """`(address, dtype, on_device, shape)`, the form in which a contiguous array crosses into C++.
+
+    shape   the axes to give it, when they are not its own: a batch of one for a single frame; the same element count
+    """
+    own = tuple(int(n) for n in array.shape)
+    if shape is not None and math.prod(shape) != math.prod(own):
+        raise ValueError(f"an array of shape {own} cannot be read as {shape}")
+    return address(array), dtype_name(array), on_device(array), own if shape is None else shape
+
+
+def stream(array: Array) -> int:
+    """The handle of the CUDA stream that the array's library is working on now; 0 on the CPU."""
+    if not on_device(array):
+        return 0
+    if library("array", array) == "torch":
+        torch = importlib.import_module("torch")
+        return int(torch.cuda.current_stream(array.device).cuda_stream)
+    cupy = importlib.import_module("cupy")
+    with array.device:
+        return int(cupy.cuda.get_current_stream().ptr)
+
+
+def backend(array: Array) -> ModuleType:
+    """The compiled module for the array's device; ImportError that says how to build it when it is absent."""
+    module = CUDA_MODULE if on_device(array) else CPU_MODULE
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        compiler = " with nvcc on PATH" if module == CUDA_MODULE else ""
+        raise ImportError(
+            f"{module} is not built beside the fastseg that Python found "
+            f"({importlib.import_module('fastseg').__path__[0]}): install the checkout with `pip install -e .`{compiler}"
+        ) from error
