@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from fastseg.nets.published import published, unknown
 from fastseg.nets.segnet import SegNet, segnet
@@ -49,7 +49,7 @@ def logits(net: nn.Module, images: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     step = stride(net)
     padding = (0, -width % step, 0, -height % step)
-    padded = F.pad(images, padding, mode="replicate") if any(padding) else images
+    padded = functional.pad(images, padding, mode="replicate") if any(padding) else images
     out: Tensor = net(padded)
     return out[..., :height, :width]
 

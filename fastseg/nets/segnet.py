@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 class SegNet(nn.Module):
@@ -43,11 +43,11 @@ class SegNet(nn.Module):
             for layer in stage:
                 x = layer(x)
             size = x.shape[-2:]
-            x, indices = F.max_pool2d(x, 2, 2, return_indices=True)
+            x, indices = functional.max_pool2d(x, 2, 2, return_indices=True)
             pooled.append((indices, size))
         for block in self.decoder:
             indices, size = pooled.pop()
-            x = block(F.max_unpool2d(x, indices, 2, 2, output_size=list(size)))
+            x = block(functional.max_unpool2d(x, indices, [2, 2], [2, 2], output_size=list(size)))
         logits: Tensor = self.classifier(x)
         return logits
 

@@ -1,0 +1,41 @@
+"""What the networks minimise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+IGNORE = 255
+
+
+def segmentation_loss(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Softmax cross-entropy averaged over the labelled pixels, a float32 scalar; 0 where every pixel is ignored.
+
+        sum_p w[y_p] * -log softmax(x_p)[y_p] / sum_p w[y_p]     over the pixels p with y_p != 255
+
+    logits  (N, classes, H, W) floating; computed in float32
+    labels  (N, H, W) integer, 255 = ignore
+    weight  (classes,) float32, None = 1 for each class
+
+    An all-ignored batch gives 0 with a zero gradient, not 0 / 0.
+    """
+    labels = labels.long()
+    total = functional.cross_entropy(logits.float(), labels, weight, ignore_index=IGNORE, reduction="sum")
+    kept = labels != IGNORE
+    each = torch.ones_like(labels, dtype=torch.float32) if weight is None else weight[labels.where(kept, 0)]
+    mass = each.where(kept, 0.0).sum()
+    return total / mass.clamp_min(torch.finfo(torch.float32).tiny).where(mass > 0, 1.0)
+
+
+def median_frequency_weights(pixels: Tensor) -> Tensor:
+    """Class weights (classes,) float32: median frequency / frequency (Eigen and Fergus, 2015); 0 for an empty class.
+
+    pixels  (classes,) integer, labelled pixels of each class; frequencies are over the classes present
+    """
+    present = pixels > 0
+    frequency = pixels.double() / pixels.sum().clamp_min(1)
+    if not bool(present.any()):
+        return torch.zeros(pixels.shape)
+    median = frequency[present].quantile(0.5)
+    return (median / frequency.where(present, 1.0)).where(present, 0.0).float()

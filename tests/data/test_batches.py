@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from fastseg.data.augment import AugmentConfig
+from fastseg.data.batches import Recipe, batches
+
+RECIPE = Recipe((16, 24), 2, 7, AugmentConfig())
+
+
+class Noise:
+    """Five random images of three classes; `broken` makes the last label hold class 9."""
+
+    class_names = ("a", "b", "c")
+
+    def __init__(self, broken: bool = False) -> None:
+        self.broken = broken
+
+    def ids(self) -> list[str]:
+        return [f"noise/{index}" for index in range(5)]
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        random = np.random.default_rng(index)
+        label = random.integers(0, 3, (20, 30), dtype=np.uint8)
+        label[0, 0] = 9 if self.broken and index == 4 else 0
+        return random.integers(0, 256, (20, 30, 3), dtype=np.uint8), label
+
+
+def test_the_stream_is_the_same_with_0_and_2_workers_and_from_any_start() -> None:
+    here = list(batches(Noise(), RECIPE, 0, 7))
+    there = list(batches(Noise(), RECIPE, 0, 7, workers=2))
+    later = list(batches(Noise(), RECIPE, 3, 7))
+    for one, other in zip([*here, *here[3:]], [*there, *later], strict=True):
+        assert one.ids == other.ids and one.step == other.step and one.epoch == other.epoch
+        assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+
+
+def test_an_epoch_shows_no_image_twice_and_epochs_differ_in_order() -> None:
+    stream = list(batches(Noise(), RECIPE, 0, 40))
+    epochs = [[name for batch in stream if batch.epoch == epoch for name in batch.ids] for epoch in range(20)]
+    assert all(len(set(names)) == 4 for names in epochs)
+    assert len({tuple(names) for names in epochs}) > 10
+    assert {name for names in epochs for name in names} == set(Noise().ids())
+
+
+def test_fewer_images_than_the_batch_are_refused() -> None:
+    with pytest.raises(ValueError, match="a batch of 6 needs at least as many labelled images; got 5"):
+        next(batches(Noise(), Recipe((16, 24), 6, 0, AugmentConfig()), 0, 1))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_label_beyond_the_classes_names_its_image(workers: int) -> None:
+    with pytest.raises(ValueError, match="'noise/4' holds class 9; there are 3 classes"):
+        list(batches(Noise(broken=True), RECIPE, 0, 8, workers))
