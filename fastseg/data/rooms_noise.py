@@ -28,19 +28,18 @@ SPECKLE = 0.002  # share of blob holes on a surface that returns well
 Float32 = npt.NDArray[np.float32]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _box(source: Float32, radius: int) -> Float32:
-    """Sums over windows of 2 radius + 1 along rows, result transposed; the border of `radius` columns falls away."""
-    height, width = source.shape
-    out = np.empty((width - 2 * radius, height), np.float32)
+    """Sums over windows of (2 radius + 1)^2; a border of `radius` falls away on each side."""
+    height, width = source.shape[0] - 2 * radius, source.shape[1] - 2 * radius
+    out, column = np.zeros((height, width), np.float32), np.zeros(source.shape[1], np.float32)
+    for v in range(2 * radius):
+        column += source[v]
     for v in range(height):
-        total = np.float32(0)
-        for u in range(2 * radius):
-            total += source[v, u]
-        for u in range(width - 2 * radius):
-            total += source[v, u + 2 * radius]
-            out[u, v] = total
-            total -= source[v, u]
+        column += source[v + 2 * radius]
+        for shift in range(2 * radius + 1):
+            out[v] += column[shift : shift + width]
+        column -= source[v]
     return out
 
 
@@ -49,30 +48,30 @@ def _field(rng: np.random.Generator, height: int, width: int, radius: int) -> Fl
     m = 2 * radius + 1
     field = rng.random((height + 4 * radius, width + 4 * radius), np.float32) - np.float32(0.5)
     for _ in range(2):
-        field = _box(_box(field, radius), radius)
+        field = _box(field, radius)
     deviation = np.sqrt(1 / 12) * (2 * m * m + 1) / (3 * m**3) * m**4
     return field / np.float32(deviation)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _incidence(normals: Float32, k: npt.NDArray[np.float64], v: int, u: int) -> float:
     x, y = (u - k[2]) / k[0], (v - k[3]) / k[1]
     dot = normals[0, v, u] * x + normals[1, v, u] * y + normals[2, v, u]
     return float(np.arccos(min(abs(dot) / np.sqrt(x * x + y * y + 1), 1.0)))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _measure(z: float, angle: float, noise: float) -> float:
     """The depth read for a surface at z: disparity with noise, rounded; the rounding's variance is part of sigma."""
     reach = KINECT_FOCAL * BASELINE_M
     slant = angle * angle / (np.pi / 2 - min(angle, 1.5)) ** 2
     sigma = (0.0012 + 0.0019 * (z - 0.4) ** 2 + 0.0001 / np.sqrt(z) * slant) * reach / (z * z)
     sigma = np.sqrt(max(sigma * sigma - DISPARITY_STEP**2 / 12, 0.0))
-    disparity = np.round((reach / z + sigma * noise) / DISPARITY_STEP) * DISPARITY_STEP
+    disparity = np.floor((reach / z + sigma * noise) / DISPARITY_STEP + 0.5) * DISPARITY_STEP
     return reach / disparity if disparity > 0 else 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _sense(depth: Float32, normals: Float32, weak: Float32, k: npt.NDArray[np.float64], fields: Float32, lateral: float,
            out: npt.NDArray[np.uint16]) -> None:  # fmt: skip
     height, width = depth.shape
@@ -87,8 +86,8 @@ def _sense(depth: Float32, normals: Float32, weak: Float32, k: npt.NDArray[np.fl
             column = u - reach / exact
             shadow = column > edge + 0.5
             edge = min(edge, column)
-            row = min(max(int(np.round(v + lateral * fields[1, v, u])), 0), height - 1)
-            place = min(max(int(np.round(u + lateral * fields[2, v, u])), 0), width - 1)
+            row = min(max(int(v + lateral * fields[1, v, u] + 0.5), 0), height - 1)
+            place = min(max(int(u + lateral * fields[2, v, u] + 0.5), 0), width - 1)
             z = depth[row, place]
             if shadow or not (0 < z < np.inf) or fields[3, v, u] < weak[v, u]:
                 continue
@@ -97,7 +96,7 @@ def _sense(depth: Float32, normals: Float32, weak: Float32, k: npt.NDArray[np.fl
                 continue
             z = _measure(z, angle, fields[0, v, u])
             if NEAR_M < z < FAR_M + 0.3 * fields[3, v, u]:
-                out[v, u] = np.uint16(np.round(1000 * z))
+                out[v, u] = np.uint16(1000 * z + 0.5)
 
 
 def _cross_normals(depth: Float32, camera: Camera) -> Float32:
@@ -142,8 +141,9 @@ def _threshold(good: Float32) -> Float32:
 
 def returned_light(frame: RoomFrame) -> Float32:
     """How well each surface sends infra-red light back, (H, W) float32 in [0, 1]: dark colours and panes do not."""
-    bright = frame.color.max(axis=2).astype(np.float32) / 255
-    good = np.minimum(0.4 + 1.8 * bright, 1.0)
-    good[frame.label == ROOM_CLASSES.index("window")] = 0.25
-    good[frame.label == ROOM_CLASSES.index("lamp")] *= 0.6
-    return np.asarray(good, np.float32)
+    red, green, blue = (frame.color[..., c] for c in range(3))
+    bright = np.maximum(np.maximum(red, green), blue)
+    good = np.minimum(0.4 + 1.8 / 255 * np.arange(256, dtype=np.float32), 1.0)[bright]
+    share = np.ones(256, np.float32)
+    share[[ROOM_CLASSES.index("window"), ROOM_CLASSES.index("lamp")]] = 0.25, 0.6
+    return np.asarray(good * share[frame.label], np.float32)

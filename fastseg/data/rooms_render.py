@@ -106,10 +106,10 @@ def _free_place(room: Room, rng: np.random.Generator) -> npt.NDArray[np.float64]
 
 
 def _open_view(room: Room, pose: Pose) -> bool:
-    """Whether the camera sees more than a near wall: half of its pixels beyond 1.2 m, all beyond 0.4 m."""
-    camera = room_camera(24, 32)
-    inverse, _ = cast(room.size, room.kind, room.shape, pose[:3, :3], pose[:3, 3], _intrinsics(camera), 24, 32)
-    return float(np.median(inverse)) < 1 / 1.2 and float(inverse.max()) < 1 / 0.4
+    """Whether the camera sees a scene: half of its pixels beyond 1.2 m, all beyond 0.4 m, five surfaces or more."""
+    h, w, k = 24, 32, _intrinsics(room_camera(24, 32))
+    inverse, code = cast(room.size, room.kind, room.shape, pose[:3, :3], pose[:3, 3], k, h, w)
+    return float(np.median(inverse)) < 1 / 1.2 and float(inverse.max()) < 1 / 0.4 and len(np.unique(code >> 3)) >= 5
 
 
 def room_view(room: Room, seed: int) -> Pose:
@@ -120,7 +120,7 @@ def room_view(room: Room, seed: int) -> Pose:
         place = _free_place(room, rng)
         middle = room.size[:2] * rng.uniform(0.25, 0.75, 2) - place[:2]
         yaw = math.atan2(middle[1], middle[0]) + rng.normal(0, 0.4)
-        pitch, roll = math.radians(rng.uniform(-35, 5)), math.radians(float(np.clip(rng.normal(0, 3), -8, 8)))
+        pitch, roll = math.radians(rng.triangular(-35, -10, 5)), math.radians(float(np.clip(rng.normal(0, 3), -8, 8)))
         pose = look(place, yaw, pitch, roll)
         if _open_view(room, pose):
             break

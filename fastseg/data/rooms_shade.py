@@ -8,18 +8,18 @@ from numba import njit
 
 from fastseg.data.rooms_cast import Array, Codes
 
-BIAS = 0.02  # share of the distance to the light by which a surface must lie behind the shadow map
+BIAS = 0.012  # share of the distance to the light by which a surface lies behind the shadow map; more when grazing
 HALO = 0.15  # metres over which the room's corners darken (stands in for ambient occlusion)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _hash(i: int, j: int, salt: int) -> float:
     n = (i * 374761393 + j * 668265263 + salt * 974634777) & 0xFFFFFFFF
     n = ((n ^ (n >> 13)) * 1274126177) & 0xFFFFFFFF
     return ((n ^ (n >> 16)) & 0xFFFFFF) / 16777216.0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _noise(x: float, y: float, salt: int) -> float:
     """Smooth noise in [0, 1] with period 1."""
     i, j = int(np.floor(x)), int(np.floor(y))
@@ -30,7 +30,7 @@ def _noise(x: float, y: float, salt: int) -> float:
     return low * (1 - y) + high * y
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _cells(texture: int, x: float, y: float, salt: int) -> tuple[float, float]:
     """(mix, gain) of tiles, stripes, planks and bricks at x, y in periods."""
     i, j = int(np.floor(x)), int(np.floor(y))
@@ -52,7 +52,7 @@ def _cells(texture: int, x: float, y: float, salt: int) -> tuple[float, float]:
     return _hash(i, row, salt), 1.35 if joint else 1.0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _panel(texture: int, x: float, y: float, a: float, b: float, salt: int) -> tuple[float, float]:
     """(mix, gain) of doors and window panes; a, b in [-1, 1] over the face; x, y in periods."""
     if texture == 7:
@@ -68,7 +68,7 @@ def _panel(texture: int, x: float, y: float, a: float, b: float, salt: int) -> t
     return (1.0 if inset else 0.0), (0.25 if knob else 1.0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _texture(texture: int, s: float, t: float, a: float, b: float, width: float, period: float, salt: int,
              out: Array) -> None:  # fmt: skip
     """Fill out with mixing weights (red, green, blue) and a gain at s, t (metres) and a, b (shares of the face)."""
@@ -95,8 +95,8 @@ def _texture(texture: int, s: float, t: float, a: float, b: float, width: float,
     out[3] = gain * (0.93 + 0.14 * fine)
 
 
-@njit(cache=True, nogil=True)
-def _lit(shadow: npt.NDArray[np.float32], dx: float, dy: float, dz: float) -> float:
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _lit(shadow: npt.NDArray[np.float32], dx: float, dy: float, dz: float, bias: float) -> float:
     """Share of a light that reaches the point at (dx, dy, dz) from it: four taps of its cube of inverse depths."""
     ax, ay, az = abs(dx), abs(dy), abs(dz)
     if ax >= ay and ax >= az:
@@ -106,17 +106,24 @@ def _lit(shadow: npt.NDArray[np.float32], dx: float, dy: float, dz: float) -> fl
     else:
         face, m, p, q = (5 if dz > 0 else 4), az, dx, dy
     side = shadow.shape[1]
-    m = max(m, 1e-6)
-    u = min(max((p / m + 1) * 0.5 * side - 0.5, 0.0), side - 1.001)
-    v = min(max((q / m + 1) * 0.5 * side - 0.5, 0.0), side - 1.001)
-    i, j = int(u), int(v)
-    u, v, near = u - i, v - j, (1 + BIAS) / m
-    row0 = (1 - u) * (shadow[face, j, i] < near) + u * (shadow[face, j, i + 1] < near)
-    row1 = (1 - u) * (shadow[face, j + 1, i] < near) + u * (shadow[face, j + 1, i + 1] < near)
-    return float((1 - v) * row0 + v * row1)
+    scale, half, top = 0.5 * side / m, 0.5 * side - 0.5, side - 1.001
+    u, v = p * scale + half, q * scale + half
+    u = 0.0 if u < 0 else (top if u > top else u)
+    v = 0.0 if v < 0 else (top if v > top else v)
+    i, j, f, one = np.uint32(u), np.uint32(v), np.uint32(face), np.uint32(1)  # unsigned: no test for a negative index
+    u, v, near, share = u - i, v - j, np.float32((1 + bias) / m), 0.0
+    if shadow[f, j, i] < near:
+        share += (1 - u) * (1 - v)
+    if shadow[f, j, i + one] < near:
+        share += u * (1 - v)
+    if shadow[f, j + one, i] < near:
+        share += (1 - u) * v
+    if shadow[f, j + one, i + one] < near:
+        share += u * v
+    return share
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _light(p: Array, n: Array, lights: Array, shadows: npt.NDArray[np.float32], out: Array) -> None:
     """Add each light's irradiance at p with unit normal n: intensity * cos / (0.5 + distance^2) * visibility."""
     for number in range(lights.shape[0]):
@@ -124,12 +131,14 @@ def _light(p: Array, n: Array, lights: Array, shadows: npt.NDArray[np.float32], 
         cosine = -(n[0] * dx + n[1] * dy + n[2] * dz)
         if cosine > 0:
             square = dx * dx + dy * dy + dz * dz
-            amount = cosine / (np.sqrt(square) * (0.5 + square)) * _lit(shadows[number], dx, dy, dz)
+            cosine /= np.sqrt(square)
+            bias = BIAS * (1 + 0.5 / max(cosine, 0.02))
+            amount = cosine / (0.5 + square) * _lit(shadows[number], dx, dy, dz, bias)
             for c in range(3):
                 out[c] += amount * lights[number, 3 + c]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _locate(p: Array, shape: Array, kind: int, face: int, place: Array, n: Array) -> None:
     """place = (s, t metres; a, b shares of the face; width of the face); n = the world normal at p."""
     c, s = shape[6], shape[7]
@@ -152,7 +161,7 @@ def _locate(p: Array, shape: Array, kind: int, face: int, place: Array, n: Array
     place[3] = place[1] / (shape[5] if face < 4 else shape[4])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _corner(p: Array, size: Array, face: int) -> float:
     """Share of ambient light left at a point of the room's shell, near its edges."""
     gain = 1.0
@@ -163,7 +172,7 @@ def _corner(p: Array, size: Array, face: int) -> float:
     return gain
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def shade(size: Array, kind: Codes, shape: Array, coats: Array, labels: npt.NDArray[np.uint8], lights: Array,
           shadows: npt.NDArray[np.float32], ambient: Array, curve: npt.NDArray[np.uint8], turn: Array, origin: Array,
           k: Array, inverse: Array, code: Codes, color: npt.NDArray[np.uint8], depth: npt.NDArray[np.float32],
