@@ -3,8 +3,8 @@
 Noise is made in disparity, as in the sensor: d = f b / z, smooth over the matching window, rounded to 1/8 pixel.
 Its size follows Nguyen, Izadi and Lovell, "Modeling Kinect sensor noise for improved 3D reconstruction and tracking"
 (3DIMPVT 2012): sigma_z = 0.0012 + 0.0019 (z - 0.4)^2 + 0.0001 / sqrt(z) * t^2 / (pi/2 - t)^2, t = angle of incidence.
-Holes: outside of the range, at grazing angles, in the projector's shadow beside near objects, and in blobs where
-little light returns.
+Holes: outside of the range, at grazing angles, in the projector's shadow beside near objects, at the far side
+of depth edges, and in blobs where little light returns.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ WINDOW = 2  # pixels at 640 columns: radius of each of the two box filters that 
 LATERAL_PX = 0.45  # pixels at 640 columns: spread of the ray a pixel really measures, which frays edges
 NEAR_M, FAR_M = 0.5, 6.5
 GRAZING_DEG = 78.0  # beyond this angle of incidence, give or take 3 degrees, nothing returns
+EDGE_PX = 2.0  # pixels of disparity: where the matching window straddles such a step, its far side is often lost
+EDGE_RADIUS = 3  # pixels at 640 columns: half of the matching window
+EDGE_LOSS = 0.5  # deviations: such pixels are lost where the blob noise falls below it (69 %)
 SPECKLE = 0.002  # share of blob holes on a surface that returns well
 
 Float32 = npt.NDArray[np.float32]
@@ -71,11 +74,25 @@ def _measure(z: float, angle: float, noise: float) -> float:
     return reach / disparity if disparity > 0 else 0.0
 
 
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _beside(depth: Float32, v: int, u: int, reach: float, radius: int) -> bool:
+    """Whether something EDGE_PX nearer in disparity stands within the matching window, up, down, left or right."""
+    height, width = depth.shape
+    limit = reach / (reach / depth[v, u] + EDGE_PX)  # metres: nearer than this is an edge
+    return bool(
+        0 < depth[max(v - radius, 0), u] < limit
+        or 0 < depth[min(v + radius, height - 1), u] < limit
+        or 0 < depth[v, max(u - radius, 0)] < limit
+        or 0 < depth[v, min(u + radius, width - 1)] < limit
+    )
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _sense(depth: Float32, normals: Float32, weak: Float32, k: npt.NDArray[np.float64], fields: Float32, lateral: float,
            out: npt.NDArray[np.uint16]) -> None:  # fmt: skip
     height, width = depth.shape
     limit, reach = np.deg2rad(GRAZING_DEG), k[0] * BASELINE_M
+    radius = max(1, int(k[0] / KINECT_FOCAL * EDGE_RADIUS + 0.5))
     for v in range(height):
         edge = 1e9  # the projector's column that is lit farthest so far: what falls short of it lies in shadow
         for u in range(width - 1, -1, -1):  # the projector stands on the camera's right: shadows fall to the left
@@ -90,6 +107,8 @@ def _sense(depth: Float32, normals: Float32, weak: Float32, k: npt.NDArray[np.fl
             place = min(max(int(u + lateral * fields[2, v, u] + 0.5), 0), width - 1)
             z = depth[row, place]
             if shadow or not (0 < z < np.inf) or fields[3, v, u] < weak[v, u]:
+                continue
+            if fields[3, v, u] < EDGE_LOSS and _beside(depth, row, place, KINECT_FOCAL * BASELINE_M, radius):
                 continue
             angle = _incidence(normals, k, row, place)
             if angle > limit + 0.05 * fields[3, row, place]:

@@ -63,6 +63,13 @@ def test_near_objects_cast_a_shadow_to_their_left_only() -> None:
     assert (read[:, 182:220] == 0).mean() < 0.02
 
 
+def test_the_far_side_of_a_depth_edge_is_often_lost_and_the_near_side_is_not() -> None:
+    depth = wall(3.0)
+    depth[100:] = 1.0
+    lost = kinect_noise(depth, CAMERA, 0) == 0
+    assert 0.3 < lost[98:100].mean() < 0.95 and lost[:90].mean() < 0.02 and lost[103:].mean() < 0.02
+
+
 @pytest.mark.parametrize("z", [0.3, 7.5])
 def test_nothing_is_measured_out_of_range(z: float) -> None:
     assert (kinect_noise(wall(z), CAMERA, 0) > 0).mean() < 0.02
