@@ -1,0 +1,225 @@
+"""What a run is and how far it came: the plan, its fingerprint, manifest, run.json, checksums, and the lock."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fastseg.data.shard_check import file_sha256
+from fastseg.data.shards import replace_file
+
+MANIFEST, RUN, SUMS, LOCK = "manifest.parquet", "run.json", "SHA256SUMS", ".lock"
+
+
+class RefusedError(ValueError):
+    """The output folder belongs to another run, or to a driver that is still at work; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides a run's output.
+
+    ids         sorted, unique
+    inputs      for each id, a stamp of the files behind it (see `input_stamp`)
+    config      the settings that change the output, flat, JSON values
+    code        the code's version (see `code_version`)
+    metadata    goes into every shard's footer (for HN labels: `hn` with bins and edges)
+    shard_size  ids a shard
+    """
+
+    ids: tuple[str, ...]
+    inputs: tuple[str, ...]
+    config: dict[str, Any]
+    code: str
+    metadata: dict[str, Any]
+    shard_size: int = 64
+
+    def __post_init__(self) -> None:
+        if not self.ids:
+            raise ValueError("there are no frames to label: the reader found none in its folder")
+        if len(self.ids) != len(self.inputs) or self.shard_size < 1:
+            raise ValueError("a plan needs one input stamp for each id and a shard size of at least 1")
+        for before, after in zip(self.ids, self.ids[1:], strict=False):
+            if before >= after:
+                what = "is there twice" if before == after else f"comes after {before!r}"
+                raise ValueError(f"frame ids must be unique and sorted; {after!r} {what}")
+        for frame_id in self.ids:
+            if not frame_id.isprintable():
+                raise ValueError(f"frame id {frame_id!r} must be printable text; rename its files")
+
+    def parts(self) -> dict[str, Any]:
+        """The named parts of the fingerprint, as run.json keeps them."""
+        return {
+            "config": self.config | {"shard_size": self.shard_size},
+            "code": self.code,
+            "ids": _digest(self.ids),
+            "inputs": _digest(self.inputs),
+        }
+
+    def fingerprint(self) -> str:
+        """The SHA-256 (hex) of config, code version, ids and input stamps."""
+        return _digest([json.dumps(self.parts(), sort_keys=True)])
+
+    def ranges(self) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """Shard numbers with their ids: fixed ranges of the sorted ids, whoever works on them."""
+        for start in range(0, len(self.ids), self.shard_size):
+            yield start // self.shard_size, self.ids[start : start + self.shard_size]
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def input_stamp(paths: Iterable[str], content: bool = False) -> str:
+    """The sizes of a frame's files joined by `+` (`-` for a missing one), or their SHA-256s with `content`."""
+    stamps = []
+    for path in paths:
+        try:
+            stamps.append(file_sha256(Path(path)) if content else str(os.stat(path).st_size))
+        except OSError:
+            stamps.append("-")
+    return "+".join(stamps)
+
+
+def code_version(version: str, folders: Iterable[Path]) -> str:
+    """The version with a digest of the Python sources in `folders`: an edit between two runs shows."""
+    sources = sorted(path for folder in folders for path in folder.glob("*.py"))
+    return f"{version}+{_digest(path.read_text() for path in sources)[:12]}"
+
+
+def read_run(out: Path) -> dict[str, Any] | None:
+    """What run.json says, or None when there is none; RefusedError when it cannot be read."""
+    path = out / RUN
+    if not path.exists():
+        return None
+    try:
+        run: dict[str, Any] = json.loads(path.read_text())
+        run["fingerprint"], run["parts"]["config"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RefusedError(f"{path} is damaged ({error}); choose another --out or restore it") from error
+    return run
+
+
+def write_run(out: Path, run: dict[str, Any]) -> None:
+    replace_file(out / RUN, (json.dumps(run, indent=2, sort_keys=True) + "\n").encode())
+
+
+def check_same_run(out: Path, plan: Plan) -> dict[str, Any] | None:
+    """The earlier run.json of the same run, or None for a fresh folder; RefusedError names what differs."""
+    run = read_run(out)
+    if run is None:
+        if any((out / "labels").glob("*.parquet")):
+            raise RefusedError(f"{out} holds label shards but no {RUN}; choose another --out")
+        return None
+    if run["fingerprint"] == plan.fingerprint():
+        return run
+    raise RefusedError(f"{out} was made by another run: {_difference(out, run['parts'], plan)}; choose another --out")
+
+
+def _difference(out: Path, before: dict[str, Any], plan: Plan) -> str:
+    now = plan.parts()
+    for key in sorted(before["config"].keys() | now["config"].keys()):
+        old, new = before["config"].get(key), now["config"].get(key)
+        if old != new:
+            return f"{key} was {old!r} and is now {new!r}"
+    if before["code"] != now["code"]:
+        return f"the code was {before['code']} and is now {now['code']}"
+    old_inputs = read_manifest(out)
+    new_inputs = dict(zip(plan.ids, plan.inputs, strict=True))
+    if before["ids"] != now["ids"]:
+        added, gone = new_inputs.keys() - old_inputs.keys(), old_inputs.keys() - new_inputs.keys()
+        return f"{len(added)} frames were added and {len(gone)} removed, {min(added | gone, default='')!r} the first"
+    changed = [i for i in plan.ids if old_inputs.get(i) != new_inputs[i]]
+    return f"the input files of {len(changed)} frames changed, {changed[0] if changed else ''!r} the first"
+
+
+def write_manifest(out: Path, plan: Plan) -> None:
+    """Write every id in order with its shard and input stamp, unless it lies there already."""
+    numbers = [number for number, ids in plan.ranges() for _ in ids]
+    columns = {"id": list(plan.ids), "shard": pa.array(numbers, pa.int32()), "inputs": list(plan.inputs)}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer, compression="zstd", write_page_checksum=True)
+    if not (out / MANIFEST).exists() or (out / MANIFEST).read_bytes() != buffer.getvalue():
+        replace_file(out / MANIFEST, buffer.getvalue())
+
+
+def read_manifest(out: Path) -> dict[str, str]:
+    """The input stamp of each id in the manifest."""
+    table = pq.read_table(out / MANIFEST)
+    return dict(zip(table["id"].to_pylist(), table["inputs"].to_pylist(), strict=True))
+
+
+def write_sums(out: Path) -> None:
+    """Write SHA256SUMS over manifest and shards, in the form `sha256sum -c` reads."""
+    paths = [out / MANIFEST, *sorted((out / "labels").glob("*.parquet")), *sorted((out / "rejected").glob("*.parquet"))]
+    lines = [f"{file_sha256(path)}  {path.relative_to(out).as_posix()}\n" for path in paths]
+    replace_file(out / SUMS, "".join(lines).encode())
+
+
+def sums_hold(out: Path) -> bool:
+    """Whether SHA256SUMS is there and every file it names has the bytes it had."""
+    try:
+        lines = (out / SUMS).read_text().splitlines()
+        return bool(lines) and all(file_sha256(out / line[66:]) == line[:64] for line in lines)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def sweep(out: Path) -> int:
+    """Remove what a killed run left under temporary names; the number of files removed."""
+    stale = [path for folder in (out, out / "labels", out / "rejected") for path in folder.glob(".*.tmp")]
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return len(stale)
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold OUT/.lock; RefusedError names the driver that holds it. A dead driver's lock is taken over.
+
+    The kernel drops a lock with its process, so a stale one on this machine is never in doubt. On another machine
+    (a shared file system that may not carry locks) the host written inside decides, and only a person may remove it.
+    """
+    path = out / LOCK
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 4096).decode(errors="replace")
+            os.close(handle)
+            raise RefusedError(f"another driver is at work on {out} ({holder.strip()}); wait for it to end") from None
+        if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
+            break
+        os.close(handle)  # its holder removed the file between our open and our lock
+    try:
+        _take_over(path, handle)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+
+
+def _take_over(path: Path, handle: int) -> None:
+    text = os.read(handle, 4096).decode(errors="replace")
+    host = platform.node()
+    if text.strip() and f"host {host}," not in text:
+        raise RefusedError(f"{path} was left by another machine ({text.strip()}); remove it if that driver is dead")
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    started = boot.read_text().strip() if boot.exists() else "unknown"
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"pid {os.getpid()}, host {host}, boot {started}\n".encode(), 0)

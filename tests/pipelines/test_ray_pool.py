@@ -1,0 +1,33 @@
+"""The same run over Ray with two workers: the same rows, and a frame that kills its worker costs only itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import toy_work
+
+from fastseg.data import shards
+from fastseg.verify import problems
+from pipelines import fan_out
+
+pytest.importorskip("ray", reason="the Ray pool needs the extra `ray`")
+
+
+def rows(out: Path, folder: str) -> list[shards.Row]:
+    return [row for path in sorted((out / folder).glob("*.parquet")) for row in shards.read_rows(path)]
+
+
+def test_a_crashing_frame_costs_its_own_row_and_workers_change_no_byte(tmp_path: Path) -> None:
+    special = ("a-nofloor", "frame-010-crash", "frame-012-hang")
+    plan = toy_work.plan(30, special)
+    assert fan_out.fan_out(plan, toy_work.work, tmp_path / "ray", workers=2, timeout_s=2.0) == 0
+    found = {row["id"]: row["reason"] for row in rows(tmp_path / "ray", "rejected")}
+    assert found == {"a-nofloor": "no-floor", "frame-010-crash": "crash", "frame-012-hang": "timeout"}
+    assert [row["id"] for row in rows(tmp_path / "ray", "labels")] == [i for i in plan.ids if i not in special]
+    assert problems(tmp_path / "ray") == []
+    plain = toy_work.plan(30)
+    assert fan_out.fan_out(plain, toy_work.work, tmp_path / "inline", workers=0) == 0
+    expected = {row["id"]: shards.row_digest(row) for row in rows(tmp_path / "inline", "labels")}
+    got = {row["id"]: shards.row_digest(row) for row in rows(tmp_path / "ray", "labels")}
+    assert shards.content_hash(got) == shards.content_hash(expected)
