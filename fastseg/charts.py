@@ -1,0 +1,179 @@
+"""Inline SVG charts for the report pages: histograms, curves, the label pyramid, and the up arrow over a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseg.frames import Camera
+from fastseg.report import Markup, hex_colour, tag
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a chart: its name, a CSS colour, and points (N, 2) of x and y."""
+
+    name: str
+    colour: str
+    points: npt.NDArray[np.floating]
+    dashed: bool = False
+
+
+def svg(width: float, height: float, *children: object, class_: str = "chart", label: str = "") -> Markup:
+    """An SVG drawing of width x height user units."""
+    return tag("svg", *children, viewBox=f"0 0 {width:g} {height:g}", class_=class_, role="img", aria_label=label)
+
+
+def _text(x: float, y: float, content: object, class_: str = "") -> Markup:
+    return tag("text", content, x=f"{x:.1f}", y=f"{y:.1f}", class_=class_)
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, **attributes: object) -> Markup:
+    return tag("line", x1=f"{x1:.1f}", y1=f"{y1:.1f}", x2=f"{x2:.1f}", y2=f"{y2:.1f}", **attributes)
+
+
+def _box(x: float, y: float, width: float, height: float, fill: str, title: str = "") -> Markup:
+    inner = [tag("title", title)] if title else []
+    return tag(
+        "rect", *inner, x=f"{x:.1f}", y=f"{y:.1f}", width=f"{width:.1f}", height=f"{height:.1f}", fill=fill, rx=2
+    )
+
+
+def histogram(values: npt.ArrayLike, title: str, unit: str = "", most: int = 24) -> Markup:
+    """A histogram of the finite values with their range and median, at most `most` bars; 300 x 150 units."""
+    data = np.asarray(values, np.float64)
+    data = data[np.isfinite(data)]
+    if data.size == 0:
+        return svg(300, 150, _text(4, 14, title, "head"), _text(150, 80, "no values", "mid"), label=title)
+    low, high, bins = float(data.min()), float(data.max()), int(np.clip(np.sqrt(data.size) * 2, 6, most))
+    counts, edges = np.histogram(data, bins=bins, range=(low, high) if high > low else (low - 0.5, high + 0.5))
+    step, tallest = 292 / bins, max(int(counts.max()), 1)
+    bars = [
+        _box(
+            4 + k * step,
+            124 - 88 * n / tallest,
+            step - 1.5,
+            88 * n / tallest,
+            "var(--two)",
+            f"{n} from {left:.4g} to {right:.4g}",
+        )
+        for k, (n, left, right) in enumerate(zip(counts, edges[:-1], edges[1:], strict=True))
+        if n
+    ]
+    median = float(np.median(data))
+    at = 4 + 292 * (median - edges[0]) / (edges[-1] - edges[0])
+    marks = [
+        _text(4, 14, title, "head"),
+        _text(296, 14, f"median {median:.3g}{unit}", "end"),
+        _line(4, 124.5, 296, 124.5, class_="axis"),
+        _line(at, 30, at, 124, stroke="var(--one)", stroke_width=1.5, stroke_dasharray="3 3"),
+        _text(4, 140, f"{edges[0]:.3g}{unit}"),
+        _text(296, 140, f"{edges[-1]:.3g}{unit}", "end"),
+    ]
+    return svg(300, 150, *bars, *marks, label=f"histogram: {title}")
+
+
+def pyramid(
+    shares: npt.NDArray[np.floating], colours: npt.NDArray[np.uint8], panels: Sequence[str], rows: Sequence[str]
+) -> Markup:
+    """Horizontal bars by height bin, the floor at the bottom, one panel a normal bin.
+
+    shares (n_normal, n_height) in [0, 1], colours (n_normal, n_height, 3).
+    """
+    n_normal, n_height = shares.shape
+    left, gap, each, pitch = 96.0, 70.0, 560.0 / n_normal, 21.0
+    bottom = 30 + pitch * n_height
+    scale = (each - gap) / max(float(shares.max()), 1e-9)
+    parts = [_text(left - 10, bottom - pitch * h - 7, name, "end") for h, name in enumerate(rows)]
+    for k, name in enumerate(panels):
+        x = left + each * k
+        parts.append(_text(x, 16, name, "head"))
+        parts.append(_line(x, 26, x, bottom, class_="axis"))
+        for h in range(n_height):
+            top, share = bottom - pitch * (h + 1) + 3, float(shares[k, h])
+            parts.append(
+                _box(x, top, max(scale * share, 0.5), pitch - 5, hex_colour(colours[k, h]), f"label {k * n_height + h}")
+            )
+            parts.append(_text(x + scale * share + 6, top + 12, f"{100 * share:.1f} %"))
+    return svg(left + 560, bottom + 6, *parts, label="share of pixels by height and surface angle")
+
+
+def curves(lines: Sequence[Curve], title: str, x_name: str, y_name: str) -> Markup:
+    """A line chart of the curves with axes from their joint range and a legend; 560 x 300 units."""
+    kept = [c for c in lines if len(c.points)]
+    if not kept:
+        return svg(560, 300, _text(4, 16, title, "head"), _text(280, 150, "no values", "mid"), label=title)
+    joint = np.concatenate([c.points for c in kept])
+    (x0, y0), (x1, y1) = joint.min(axis=0), joint.max(axis=0)
+    y0 = min(float(y0), 0.0)
+    span = np.array([max(x1 - x0, 1e-9), max(y1 - y0, 1e-9)])
+
+    def placed(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        return np.asarray(np.array([48.0, 262.0]) + (points - (x0, y0)) / span * np.array([496.0, -196.0]), np.float64)
+
+    parts = [_text(4, 16, title, "head"), _text(296, 296, x_name, "mid"), _text(544, 16, y_name, "end")]
+    for y in np.linspace(y0, y1, 5):
+        at = float(placed(np.array([[x0, y]]))[0, 1])
+        parts += [_line(48, at, 544, at, class_="axis"), _text(42, at + 4, f"{y:.3g}", "end")]
+    parts += [_text(float(placed(np.array([[x, y0]]))[0, 0]), 278, f"{x:.4g}", "mid") for x in np.linspace(x0, x1, 5)]
+    for k, curve in enumerate(kept):
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed(curve.points))
+        dash = {"stroke_dasharray": "5 4"} if curve.dashed else {}
+        style: dict[str, object] = {
+            "fill": "none",
+            "stroke": curve.colour,
+            "stroke_width": 2,
+            "stroke_linejoin": "round",
+            **dash,
+        }
+        parts.append(tag("polyline", points=path, **style))
+        x, y = 48 + 165 * (k % 3), 34 + 15 * (k // 3)
+        parts += [_line(x, y, x + 18, y, **style), _text(x + 24, y + 4, curve.name)]
+    return svg(560, 300, *parts, label=title)
+
+
+def up_arrow(up: npt.NDArray[np.floating], height: int, width: int, camera: Camera | None = None) -> Markup:
+    """Up drawn over a picture of height x width: its projection from the picture's middle, and the horizon dashed.
+
+    The horizon needs the camera: it is where rays are level, `up . ((u - cx) / fx, (v - cy) / fy, 1) = 0`.
+    """
+    middle, reach, stroke = np.array([width / 2, height / 2]), 0.36 * min(height, width), max(width / 110, 1.0)
+    tip = middle + reach * np.asarray(up, np.float64)[:2]
+    parts = [] if camera is None else _horizon(camera.resized(height, width), up, stroke)
+    for colour, wide in (("#000", 2.2), ("#ffe14d", 1.0)):
+        style: dict[str, object] = {
+            "stroke": colour,
+            "stroke_width": f"{stroke * wide:.1f}",
+            "stroke_linecap": "round",
+            "fill": "none",
+        }
+        parts.append(_line(middle[0], middle[1], tip[0], tip[1], **style))
+        parts.append(tag("polyline", points=_arrow_head(middle, tip, 4.5 * stroke), **style))
+        parts.append(tag("circle", cx=f"{middle[0]:.1f}", cy=f"{middle[1]:.1f}", r=f"{0.9 * stroke:.1f}", **style))
+    return svg(width, height, *parts, class_="over", label="up arrow")
+
+
+def _arrow_head(tail: npt.NDArray[np.float64], tip: npt.NDArray[np.float64], size: float) -> str:
+    back = (tail - tip) / max(float(np.hypot(*(tail - tip))), 1e-9) * size
+    across = 0.65 * np.array([-back[1], back[0]])
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in (tip + back + across, tip, tip + back - across))
+
+
+def _horizon(camera: Camera, up: npt.NDArray[np.floating], stroke: float) -> list[Markup]:
+    a, b = float(up[0]) / camera.fx, float(up[1]) / camera.fy
+    c = float(up[2]) - a * camera.cx - b * camera.cy
+    if abs(b) < abs(a) or abs(b) < 1e-9:
+        return []
+    left, right = -c / b, -(a * camera.width + c) / b
+    if max(left, right) < 0 or min(left, right) > camera.height:
+        return []
+    style: dict[str, object] = {
+        "stroke": "#fff",
+        "stroke_width": f"{0.6 * stroke:.1f}",
+        "stroke_dasharray": "6 5",
+        "opacity": 0.85,
+    }
+    return [_line(0, left, camera.width, right, **style)]
