@@ -1,0 +1,166 @@
+"""The plain layout anyone can make: `folder` for frames, and the same with `labels/` for segmentation.
+
+ROOT/color/**/NAME.{jpg,jpeg,png,webp}    colour, 8 bits a channel, registered to the depth and of its size
+ROOT/depth/**/NAME.{png,pgm,npy,tif,tiff} uint16 (any unit, see depth_scale) or float32
+ROOT/intrinsics.json                      fx fy cx cy width height depth_scale; see fastseg.data.intrinsics
+ROOT/poses/**/NAME.txt                    optional: 4x4 camera-to-world, metres
+ROOT/labels/**/NAME.png                   optional: class indices, 255 = ignore
+ROOT/classes.txt                          with labels: one class name a line, the first is class 0
+ROOT/SPLIT.txt                            with labels, optional: the ids of a split, one a line
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fastseg.data.checks import (
+    check_id,
+    check_size,
+    checked_frame,
+    checked_ids,
+    existing_folder,
+    found,
+    read_color,
+    read_pose,
+    stems,
+)
+from fastseg.data.images import Color, decode_color, decode_depth, decode_label, read_bytes
+from fastseg.data.intrinsics import checked_scale, read_intrinsics
+from fastseg.frames import Frame, FrameError
+
+COLOR_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+DEPTH_ENDINGS = (".png", ".pgm", ".npy", ".tif", ".tiff")
+IGNORE = 255
+
+
+class Folder:
+    """A FrameSource over the plain layout; an id is the path below `depth/` without its ending.
+
+    A colour file without depth, or depth without colour, is listed and rejected as `missing`: no input is dropped.
+    `depth_scale` overrides the one in `intrinsics.json`; uint16 depth needs one of them, float32 defaults to metres.
+    """
+
+    def __init__(self, root: Path, depth_scale: float | None = None, intrinsics: Path | None = None) -> None:
+        self.root = existing_folder(root)
+        self.about = read_intrinsics(intrinsics or self.root / "intrinsics.json")
+        if depth_scale is not None:
+            self.about = replace(self.about, depth_scale=checked_scale(depth_scale, "depth_scale"))
+        if self.about.color is not None and not (self.root / self.about.color).is_dir():
+            hint = 'for depth without colour say "color": null'
+            raise FileNotFoundError(
+                f"{self.root / self.about.color}: expected the colour folder; {hint} in {self.about.path}"
+            )
+
+    def ids(self) -> list[str]:
+        """The sorted ids, of depth and colour files together; ValueError or FrameError `id` as `checked_ids`."""
+        names = self._stems(self.about.depth, DEPTH_ENDINGS)
+        if self.about.color is not None:
+            known = set(names)
+            colors = self._stems(self.about.color, COLOR_ENDINGS)
+            checked_ids(colors, self.root, f"{self.about.color}/NAME.jpg")
+            names += [name for name in colors if name not in known]
+        return checked_ids(names, self.root, f"{self.about.depth}/NAME.png (or {', '.join(DEPTH_ENDINGS[1:])})")
+
+    def load(self, frame_id: str) -> Frame:
+        """The frame; FrameError `missing`, `decode`, `type`, `size`, `too-large` or `scale` when it cannot be used."""
+        check_id(frame_id, self.root)
+        path = found(self.root / self.about.depth / frame_id, DEPTH_ENDINGS, "depth")
+        depth = decode_depth(path)
+        image = None
+        if self.about.color is not None:
+            color = found(self.root / self.about.color / frame_id, COLOR_ENDINGS, "colour")
+            image = read_color(color, (depth.shape[0], depth.shape[1]), path)
+        pose = self._pose_path(frame_id)
+        scale = self.about.depth_scale
+        if scale is None and depth.dtype == np.uint16:
+            raise FrameError(
+                "scale", f"{self.about.path}: uint16 depth needs depth_scale, metres a unit; {path} has it"
+            )
+        frame = Frame(frame_id, depth, 1.0 if scale is None else scale, self.about.camera, image)
+        return checked_frame(replace(frame, pose=read_pose(pose)) if pose.exists() else frame, str(path))
+
+    def inputs(self, frame_id: str) -> list[str]:
+        """The files behind the frame, those that exist."""
+        check_id(frame_id, self.root)
+        paths = [self.about.path]
+        for folder, endings in ((self.about.depth, DEPTH_ENDINGS), (self.about.color, COLOR_ENDINGS)):
+            if folder is not None:
+                stem = self.root / folder / frame_id
+                paths += [path for e in endings if (path := stem.with_name(stem.name + e)).exists()]
+        pose = self._pose_path(frame_id)
+        return [str(path) for path in (*paths, *([pose] if pose.exists() else []))]
+
+    def _stems(self, folder: str, endings: tuple[str, ...]) -> list[str]:
+        place = existing_folder(self.root / folder)
+        if not place.is_relative_to(self.root):
+            raise FrameError(
+                "id", f"{self.root / folder}: a link out of {self.root} is not followed; name that as the root"
+            )
+        return stems(place, self.root, endings)
+
+    def _pose_path(self, frame_id: str) -> Path:
+        return self.root / self.about.poses / f"{frame_id}.txt"
+
+
+class FolderLabels:
+    """LabelledImages over `color/`, `labels/` and `classes.txt`; split `all`, or the ids listed in `SPLIT.txt`."""
+
+    def __init__(self, root: Path, split: str = "all") -> None:
+        self.root = existing_folder(root)
+        self._classes = read_lines(self.root / "classes.txt", "one class name a line")
+        if split == "all":
+            names = stems(existing_folder(self.root / "labels"), self.root, (".png",))
+        else:
+            check_id(split, self.root)
+            names = read_lines(self.root / f"{split}.txt", "the split's ids, one a line")
+        self._ids = checked_ids(names, self.root, "labels/NAME.png")
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        return self._classes
+
+    def ids(self) -> list[str]:
+        return list(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, index: int) -> tuple[Color, Color]:
+        name = self._ids[index]
+        color = found(self.root / "color" / name, COLOR_ENDINGS, "colour")
+        return labelled_pair(color, self.root / "labels" / f"{name}.png", name, len(self._classes))
+
+
+def labelled_pair(color: Path, label: Path, name: str, n_classes: int, void: int = IGNORE) -> tuple[Color, Color]:
+    """(image (H, W, 3) uint8 RGB, label (H, W) uint8) of two files, the label `void` replaced by 255.
+
+    Raises FrameError `missing`, `decode`, `size`, or `type`, naming the id, for a label neither a class nor `void`.
+    """
+    image, classes = decode_color(read_bytes(color), str(color)), decode_label(label)
+    check_size(
+        (image.shape[0], image.shape[1]), (classes.shape[0], classes.shape[1]), f"{color}: colour", f"label {label}"
+    )
+    wrong = classes[(classes >= n_classes) & (classes != void)]
+    if wrong.size:
+        worst = int(wrong.max())
+        wanted = f"expected labels 0 to {n_classes - 1}, or {void} = void"
+        raise FrameError("type", f"{label}: {wanted}; {name!r} has {worst} at {wrong.size} pixels", worst)
+    return image, np.where(classes == void, np.uint8(IGNORE), classes)
+
+
+def read_lines(path: Path, what: str) -> list[str]:
+    """The non-empty lines of a UTF-8 text file, stripped; one sentence when it is missing, empty or not text."""
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8").split("\n")]
+    except OSError as error:
+        raise FileNotFoundError(f"{path}: expected {what} ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected {what} in UTF-8 ({error.reason} at byte {error.start})") from error
+    lines = [line for line in lines if line]
+    if not lines:
+        raise ValueError(f"{path}: expected {what}; it is empty")
+    return lines

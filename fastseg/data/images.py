@@ -1,0 +1,188 @@
+"""Safe reading of colour, depth and label files: what cannot be read whole is a FrameError that names the file.
+
+Sizes are read from headers and checked before anything is allocated. PNG files pass fastseg.data.png first.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from fastseg.data.png import MAX_PIXELS, SIGNATURE, check_pixels, decode_png16, inflated, read_png
+from fastseg.frames import FrameError
+
+MAX_FILE_BYTES = 2**29
+
+Color = npt.NDArray[np.uint8]
+Depth = npt.NDArray[np.float32] | npt.NDArray[np.uint16]
+
+_COLOR_FORMATS = ("PNG", "JPEG", "WEBP")
+_COLOR_MODES = ("RGB", "RGBA", "L", "P", "CMYK")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes; FrameError `missing` when it cannot be opened, `too-large` above 512 MiB."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise FrameError("too-large", f"{path}: expected at most {MAX_FILE_BYTES} bytes; got {size}", size)
+        return path.read_bytes()
+    except OSError as error:
+        raise FrameError("missing", f"{path}: cannot be read ({error.strerror})") from error
+
+
+def color_size(data: bytes, name: str) -> tuple[int, int]:
+    """(height, width) of a colour file given its bytes, from its header, checked to be whole but not decoded.
+
+    PNG: every chunk's checksum; WebP: the stated length; JPEG: the end marker (where it is absent, a full decode).
+    Raises FrameError `decode`, `type` or `too-large`, naming the file `name`.
+    """
+    with _opened(data, name, _COLOR_FORMATS) as image:
+        _check_mode(image, name)
+        if image.format == "WEBP" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
+            raise FrameError("decode", f"{name}: expected a whole WebP file; it is truncated at {len(data)} bytes")
+        if image.format == "JPEG" and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
+            _loaded(image, name)
+        return image.height, image.width
+
+
+def decode_color(data: bytes, name: str) -> Color:
+    """The colour image (H, W, 3) uint8 RGB of a JPEG, PNG or WebP file's bytes; an alpha channel is dropped.
+
+    Raises FrameError `decode` (truncated or corrupt), `type` (not 8 bits a channel) or `too-large`, naming `name`.
+    """
+    with _opened(data, name, _COLOR_FORMATS) as image:
+        _check_mode(image, name)
+        _loaded(image, name)
+        return np.asarray(image.convert("RGB"))
+
+
+def decode_depth(path: Path) -> Depth:
+    """The depth image (H, W), uint16 or float32 as stored, of a .png, .pgm, .npy or .tiff file.
+
+    PNG and PGM: 16 bits, one channel (PGM big-endian, as netpbm has it); TIFF and NPY: uint16 or float32.
+    Raises FrameError `missing`, `decode`, `type` or `too-large`, naming the file.
+    """
+    data = read_bytes(path)
+    match path.suffix.lower():
+        case ".pgm":
+            return _decode_pgm(data, str(path))
+        case ".npy":
+            return _decode_npy(data, str(path))
+        case ".png":
+            return decode_png16(data, str(path))
+        case ".tif" | ".tiff":
+            return _decode_tiff(data, str(path))
+    raise FrameError("type", f"{path}: expected a depth file .png, .pgm, .npy or .tiff")
+
+
+def decode_label(path: Path) -> Color:
+    """The label map (H, W) uint8 of an 8-bit grey or palette PNG (the palette's indices are the labels).
+
+    Raises FrameError `missing`, `decode`, `type` or `too-large`, naming the file.
+    """
+    data, name = read_bytes(path), str(path)
+    header, pixels = read_png(data, name)
+    if header.color_type not in (0, 3) or (header.color_type == 0 and header.bits != 8):
+        found = f"{header.bits} bits, colour type {header.color_type}"
+        raise FrameError("type", f"{name}: expected an 8-bit grey or palette PNG of class indices; got {found}")
+    if not header.interlaced:
+        inflated(header, pixels, name)
+    with _opened(data, name, ("PNG",)) as image:
+        return np.asarray(_loaded(image, name))
+
+
+def _opened(data: bytes, name: str, formats: tuple[str, ...]) -> Image.Image:
+    """The image with its header read and its size checked; pixels not yet decoded."""
+    if data.startswith(SIGNATURE):
+        read_png(data, name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of corrupt metadata: whether the pixels are whole is what counts
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=formats)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise FrameError("too-large", f"{name}: expected at most {MAX_PIXELS} pixels") from error
+    except Exception as error:  # Pillow's plugins raise many types on hostile headers
+        raise FrameError("decode", f"{name}: expected a {', '.join(formats)} file; it cannot be identified") from error
+    check_pixels(image.height, image.width, name)
+    return image
+
+
+def _loaded(image: Image.Image, name: str) -> Image.Image:
+    try:
+        image.load()
+    except MemoryError:
+        raise
+    except Exception as error:  # as above: OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, ...
+        raise FrameError(
+            "decode", f"{name}: expected a whole {image.format} file; it is truncated or corrupt"
+        ) from error
+    return image
+
+
+def _check_mode(image: Image.Image, name: str) -> None:
+    if image.mode not in _COLOR_MODES:
+        raise FrameError("type", f"{name}: expected colour of 8 bits a channel; got mode {image.mode}")
+
+
+def _decode_tiff(data: bytes, name: str) -> Depth:
+    with _opened(data, name, ("TIFF",)) as image:
+        if image.mode not in ("I;16", "I;16B", "F"):
+            raise FrameError("type", f"{name}: expected one channel of uint16 or float32 depth; got mode {image.mode}")
+        _loaded(image, name)
+        return _native(np.asarray(image))
+
+
+def _decode_pgm(data: bytes, name: str) -> npt.NDArray[np.uint16]:
+    header = re.match(
+        rb"P5(?:\s+|\s*#[^\n]*\n\s*)(\d+)(?:\s+|\s*#[^\n]*\n\s*)(\d+)(?:\s+|\s*#[^\n]*\n\s*)(\d+)\s", data
+    )
+    if header is None or any(len(field) > 9 for field in header.groups()):
+        raise FrameError("decode", f"{name}: expected a binary PGM header (P5, width, height, maximum)")
+    width, height, maximum = (int(field) for field in header.groups())
+    if not 255 < maximum < 65536:
+        raise FrameError("type", f"{name}: expected a 16-bit PGM (maximum above 255); got maximum {maximum}", maximum)
+    check_pixels(height, width, name)
+    return _raster(data, header.end(), (height, width), np.dtype(">u2"), name).astype(np.uint16)
+
+
+def _decode_npy(data: bytes, name: str) -> Depth:
+    stream, form = io.BytesIO(data), np.lib.format
+    try:
+        version = form.read_magic(stream)
+        read = form.read_array_header_1_0 if version == (1, 0) else form.read_array_header_2_0
+        shape, columns_first, dtype = read(stream)
+    except (
+        Exception
+    ) as error:  # the header is a Python literal: ValueError, SyntaxError, TypeError, RecursionError, ...
+        raise FrameError("decode", f"{name}: expected a NumPy .npy file; its header cannot be read") from error
+    if len(shape) != 2 or dtype.kind + str(dtype.itemsize) not in ("f4", "u2"):
+        raise FrameError("type", f"{name}: expected (H, W) float32 or uint16 depth; got {dtype} {shape}")
+    height, width = shape
+    check_pixels(height, width, name)
+    if columns_first:
+        return _native(_raster(data, stream.tell(), (width, height), dtype, name).T)
+    return _native(_raster(data, stream.tell(), (height, width), dtype, name))
+
+
+def _raster(
+    data: bytes, offset: int, shape: tuple[int, int], dtype: np.dtype[np.generic], name: str
+) -> npt.NDArray[np.generic]:
+    expected = shape[0] * shape[1] * dtype.itemsize
+    if len(data) - offset != expected:
+        found = len(data) - offset
+        raise FrameError("decode", f"{name}: expected {expected} bytes of pixels; got {found}", found)
+    return np.frombuffer(data, dtype, offset=offset).reshape(shape)
+
+
+def _native(depth: npt.NDArray[np.generic]) -> Depth:
+    if depth.dtype.kind == "f":
+        return np.ascontiguousarray(depth, np.float32)
+    return np.ascontiguousarray(depth, np.uint16)

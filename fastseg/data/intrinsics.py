@@ -1,0 +1,96 @@
+"""A plain data set's `intrinsics.json`: the camera, the metres of one depth unit, the names of the folders."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastseg.data.checks import check_id
+from fastseg.frames import Camera, FrameError
+
+NUMBERS = ("fx", "fy", "cx", "cy", "width", "height")
+FOLDERS = ("color", "depth", "poses", "labels")
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """What `intrinsics.json` says: `depth_scale` metres a unit (None: not stated), `color` None for depth alone."""
+
+    path: Path
+    camera: Camera
+    depth_scale: float | None
+    color: str | None
+    depth: str
+    poses: str
+    labels: str
+
+
+def read_intrinsics(path: Path) -> Intrinsics:
+    """The contents of an `intrinsics.json`.
+
+    Keys: fx, fy, cx, cy (pixels), width, height; depth_scale (metres for one unit of depth, 0.001 for millimetres);
+    optional folder names color, depth, poses, labels (default: the key itself; `"color": null` means there is none).
+    Raises FileNotFoundError or FrameError `intrinsics` with one sentence.
+    """
+    values = _read_object(path)
+    numbers = {key: _number(values, key, path) for key in NUMBERS}
+    height, width = int(numbers.pop("height")), int(numbers.pop("width"))
+    camera = named(path, lambda: Camera(**numbers, height=height, width=width))
+    scale = None
+    if "depth_scale" in values:
+        scale = checked_scale(_number(values, "depth_scale", path), str(path))
+    names = {key: values.get(key, key) for key in FOLDERS}
+    for key, name in names.items():
+        if name is not None or key != "color":
+            _check_folder(key, name, path)
+    return Intrinsics(path, camera, scale, **names)
+
+
+def checked_scale(scale: float, name: str) -> float:
+    """`scale` when it is a positive finite number of metres; ValueError naming `name` otherwise."""
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"{name}: depth_scale must be a positive number of metres a unit; got {scale!r}")
+    return scale
+
+
+def named(path: Path, build: Callable[[], Camera]) -> Camera:
+    """The camera that `build` makes; its FrameError names the file it was read from."""
+    try:
+        return build()
+    except FrameError as error:
+        raise FrameError(error.reason, f"{path}: {error.detail}", error.value) from None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        keys = ", ".join((*NUMBERS, "depth_scale"))
+        raise FileNotFoundError(f"{path}: expected a JSON file with {keys} ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise FrameError("intrinsics", f"{path}: expected a JSON object ({error})") from error
+    if not isinstance(values, dict):
+        raise FrameError("intrinsics", f"{path}: expected a JSON object; got {type(values).__name__}")
+    unknown = sorted(values.keys() - {*NUMBERS, *FOLDERS, "depth_scale"})
+    if unknown:
+        raise FrameError("intrinsics", f"{path}: unknown keys {', '.join(map(repr, unknown))}")
+    return values
+
+
+def _number(values: dict[str, Any], key: str, path: Path) -> float:
+    value = values.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or (isinstance(value, int) and abs(value) > 10**9):
+        raise FrameError("intrinsics", f"{path}: expected a number {key!r}; got {value!r}")
+    if key in ("width", "height") and not (math.isfinite(value) and value == int(value)):
+        raise FrameError("intrinsics", f"{path}: {key!r} must be a whole number of pixels; got {value!r}")
+    return float(value)
+
+
+def _check_folder(key: str, name: object, path: Path) -> None:
+    if not isinstance(name, str):
+        raise FrameError("intrinsics", f"{path}: {key!r} must name a folder; got {name!r}")
+    check_id(name, path)

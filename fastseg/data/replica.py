@@ -1,0 +1,116 @@
+"""Replica scenes (Straub et al., 2019) as rendered for vMAP, half size: reader and labelled set `replica`.
+
+ROOT/rgb/NNNN.jpg              600x340 colour
+ROOT/depth/NNNN.png            uint16 millimetres, 0 = no measurement
+ROOT/class/NNNN.png            uint8 class id of classes.tsv, 0 = unlabelled
+ROOT/classes.tsv               a header line, then `class_id name` separated by a tab
+ROOT/poses_estimated.txt       optional: frame k's 4x4 camera-to-world in row k, 16 numbers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fastseg.data.checks import (
+    check_id,
+    check_pose,
+    check_size,
+    checked_frame,
+    checked_ids,
+    existing_folder,
+    found,
+    read_color,
+    stems,
+)
+from fastseg.data.folder import IGNORE, read_lines
+from fastseg.data.images import Color, decode_color, decode_depth, decode_label, read_bytes
+from fastseg.data.intrinsics import checked_scale
+from fastseg.frames import Camera, Frame, FrameError
+
+CAMERA = Camera(300.0, 300.0, 299.75, 169.75, 340, 600)
+COLOR_ENDINGS = (".jpg", ".png")
+
+
+class Replica:
+    """A FrameSource over one rendered scene; an id is the frame's number, such as `0007`."""
+
+    def __init__(self, root: Path, depth_scale: float | None = None) -> None:
+        self.root = existing_folder(root)
+        self.depth_scale = checked_scale(0.001 if depth_scale is None else depth_scale, "depth_scale")
+        self._poses = self.root / "poses_estimated.txt"
+        self._rows = read_lines(self._poses, "16 numbers a frame") if self._poses.exists() else []
+
+    def ids(self) -> list[str]:
+        """The sorted ids of every frame that has depth or colour; ValueError or FrameError `id` as `checked_ids`."""
+        names = {name for folder in ("depth", "rgb") for name in stems(self.root / folder, self.root, COLOR_ENDINGS)}
+        return checked_ids(names, self.root, "depth/NNNN.png")
+
+    def load(self, frame_id: str) -> Frame:
+        """The frame; FrameError `missing`, `decode`, `type`, `size`, `scale` or `too-large` when it cannot be used."""
+        check_id(frame_id, self.root)
+        path = self.root / "depth" / f"{frame_id}.png"
+        depth = decode_depth(path)
+        color = found(self.root / "rgb" / frame_id, COLOR_ENDINGS, "colour")
+        image = read_color(color, (depth.shape[0], depth.shape[1]), path)
+        pose = self._pose(frame_id) if self._rows else None
+        return checked_frame(Frame(frame_id, depth, self.depth_scale, CAMERA, image, pose), str(path))
+
+    def inputs(self, frame_id: str) -> list[str]:
+        """The files behind the frame, those that exist."""
+        check_id(frame_id, self.root)
+        colors = [self.root / "rgb" / f"{frame_id}{ending}" for ending in COLOR_ENDINGS]
+        paths = [self.root / "depth" / f"{frame_id}.png", *colors, self._poses]
+        return [str(path) for path in paths if path.exists()]
+
+    def _pose(self, frame_id: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        try:
+            pose = np.array(self._rows[int(frame_id)].split(), np.float64).reshape(4, 4)
+        except (ValueError, IndexError) as error:
+            raise FrameError("decode", f"{self._poses}: expected 16 numbers in row {frame_id}") from error
+        return check_pose(pose, f"{self._poses}, row {frame_id}")
+
+
+class ReplicaLabels:
+    """LabelledImages over one rendered scene: class c of classes.tsv is label c - 1, unlabelled 255; split `all`."""
+
+    def __init__(self, root: Path, split: str = "all") -> None:
+        if split != "all":
+            raise ValueError(f"split of replica must be all: it has no splits; got {split!r}")
+        self.root = existing_folder(root)
+        self._classes = read_classes(self.root / "classes.tsv")
+        self._ids = checked_ids(
+            stems(existing_folder(self.root / "class"), self.root, (".png",)), self.root, "class/NNNN.png"
+        )
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        return self._classes
+
+    def ids(self) -> list[str]:
+        return list(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, index: int) -> tuple[Color, Color]:
+        name = self._ids[index]
+        color, path = found(self.root / "rgb" / name, COLOR_ENDINGS, "colour"), self.root / "class" / f"{name}.png"
+        image, classes = decode_color(read_bytes(color), str(color)), decode_label(path)
+        check_size(
+            (image.shape[0], image.shape[1]), (classes.shape[0], classes.shape[1]), f"{color}: colour", f"label {path}"
+        )
+        worst = int(classes.max())
+        if worst > len(self._classes):
+            raise FrameError("type", f"{path}: expected classes 0 to {len(self._classes)}; {name!r} has {worst}", worst)
+        return image, np.where(classes == 0, np.uint8(IGNORE), classes - np.uint8(1))
+
+
+def read_classes(path: Path) -> list[str]:
+    """Names of the classes 1, 2, ... of a `class_id name` table whose ids run from 0 (unlabelled) without gaps."""
+    rows = [line.split("\t") for line in read_lines(path, "a header and lines `class_id<TAB>name`")[1:]]
+    if any(len(row) < 2 for row in rows) or [row[0] for row in rows] != [str(i) for i in range(len(rows))]:
+        raise ValueError(f"{path}: expected lines `class_id<TAB>name` with class_id 0, 1, 2, ...")
+    return [row[1] for row in rows[1:]]

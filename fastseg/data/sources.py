@@ -1,0 +1,109 @@
+"""Data sets by name: the one table from a program's `--reader` or `--data` to the class that reads it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, assert_never
+
+from fastseg.data.camvid import CamVid
+from fastseg.data.folder import Folder, FolderLabels
+from fastseg.data.nyuv2 import NyuFrames, NyuLabels
+from fastseg.data.replica import Replica, ReplicaLabels
+from fastseg.data.seven_scenes import SevenScenes
+from fastseg.data.tum import CameraName, Tum
+from fastseg.frames import FrameSource, LabelledImages
+
+Reader = Literal["folder", "7scenes", "tum", "nyuv2", "replica", "rooms"]
+Labelled = Literal["folder", "camvid", "nyuv2", "replica", "rooms"]
+
+
+def open_source(
+    reader: Reader,
+    root: Path,
+    *,
+    depth_scale: float | None = None,
+    intrinsics: Path | None = None,
+    camera: CameraName | None = None,
+    split: str | None = None,
+) -> FrameSource:
+    """The frames of the data set at `root`, in the layout that `reader` names (see fastseg.data.<reader>).
+
+    depth_scale: metres for one unit of depth, instead of the data set's own (not for nyuv2 and rooms).
+    intrinsics: an `intrinsics.json` that lies elsewhere (folder, tum). camera: a published camera (tum; default ros).
+    split: all, train or test (nyuv2; default all). rooms: `root` is a folder with rooms.json, see `read_rooms`.
+    Raises FileNotFoundError, ValueError or FrameError with one sentence when there is no such data set.
+    """
+    given = {"depth_scale": depth_scale, "intrinsics": intrinsics, "camera": camera, "split": split}
+    match reader:
+        case "folder":
+            _takes(reader, given, "depth_scale", "intrinsics")
+            return Folder(root, depth_scale, intrinsics)
+        case "7scenes":
+            _takes(reader, given, "depth_scale")
+            return SevenScenes(root, depth_scale)
+        case "tum":
+            _takes(reader, given, "depth_scale", "intrinsics", "camera")
+            return Tum(root, depth_scale, intrinsics, camera)
+        case "nyuv2":
+            _takes(reader, given, "split")
+            return NyuFrames(root, split or "all")
+        case "replica":
+            _takes(reader, given, "depth_scale")
+            return Replica(root, depth_scale)
+        case "rooms":
+            from fastseg.data.rooms import Rooms
+
+            _takes(reader, given)
+            return Rooms(**read_rooms(Path(root) / "rooms.json", ("noise", "path")))
+    assert_never(reader)
+
+
+def open_labelled(name: Labelled, root: Path, split: str) -> LabelledImages:
+    """The labelled images of one split of the data set at `root`.
+
+    Splits: camvid train, val, test; nyuv2 all, train, test; folder all or ROOT/SPLIT.txt; replica all; rooms
+    ROOT/SPLIT.json (see `read_rooms`). Raises FileNotFoundError, ValueError or FrameError with one sentence.
+    """
+    match name:
+        case "folder":
+            return FolderLabels(root, split)
+        case "camvid":
+            return CamVid(root, split)
+        case "nyuv2":
+            return NyuLabels(root, split)
+        case "replica":
+            return ReplicaLabels(root, split)
+        case "rooms":
+            from fastseg.data.rooms import RoomImages
+
+            return RoomImages(**read_rooms(Path(root) / f"{split}.json", ()))
+    assert_never(name)
+
+
+def read_rooms(path: Path, switches: tuple[str, ...]) -> dict[str, Any]:
+    """The arguments of procedural rooms from a JSON file: seed, count; optional height, width, views, `switches`."""
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise FileNotFoundError(
+            f'{path}: expected JSON such as {{"seed": 1, "count": 200}} ({error.strerror})'
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected a JSON object ({error})") from error
+    numbers = ("seed", "count", "height", "width", "views")
+    if not isinstance(values, dict) or not {"seed", "count"} <= values.keys() <= {*numbers, *switches}:
+        raise ValueError(f"{path}: expected seed and count, optionally {', '.join((*numbers[2:], *switches))}")
+    for key, value in values.items():
+        wanted = bool if key in switches else int
+        if type(value) is not wanted or (wanted is int and not 0 <= value < 2**31):
+            raise ValueError(
+                f"{path}: {key} must be a {'true or false' if wanted is bool else 'whole number'}; got {value!r}"
+            )
+    return values
+
+
+def _takes(reader: str, given: dict[str, Any], *names: str) -> None:
+    for name, value in given.items():
+        if value is not None and name not in names:
+            raise ValueError(f"reader {reader} takes no {name}; got {value!r}")
