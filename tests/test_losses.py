@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 from fastseg.losses import median_frequency_weights, segmentation_loss
+
+pytestmark = pytest.mark.torch
 
 
 def test_the_loss_is_the_mean_over_labelled_pixels() -> None:

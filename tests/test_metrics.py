@@ -8,6 +8,8 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardInd
 
 from fastseg.metrics import as_json, confusion, scores
 
+pytestmark = pytest.mark.torch
+
 
 def _case(seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], int]:
     rng = np.random.default_rng(seed)

@@ -6,20 +6,17 @@ import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from fastseg.data.augment import AugmentConfig, augment
 from fastseg.frames import LabelledImages
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fastseg.tensors import Tensor
 
 IGNORE = 255
 TIMEOUT_S = 120
-Pair = tuple["Tensor", "Tensor", str]
+Pair = tuple[Tensor, Tensor, str]
 
 
 @dataclass(frozen=True)

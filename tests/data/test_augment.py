@@ -7,6 +7,8 @@ import torch
 
 from fastseg.data.augment import IMAGENET, NOTHING, UNIT, AugmentConfig, augment
 
+pytestmark = pytest.mark.torch
+
 Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 

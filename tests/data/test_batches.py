@@ -8,6 +8,8 @@ import torch
 from fastseg.data.augment import AugmentConfig
 from fastseg.data.batches import Recipe, batches
 
+pytestmark = pytest.mark.torch
+
 RECIPE = Recipe((16, 24), 2, 7, AugmentConfig())
 
 

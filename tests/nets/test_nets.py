@@ -6,6 +6,8 @@ from torch import nn
 
 from fastseg.nets import SegNet, blocks, build_network, classifier_keys, freeze, logits
 
+pytestmark = pytest.mark.torch
+
 SMALL = ["segnet/vgg11_bn", "unet/resnet18"]
 
 

@@ -1,0 +1,177 @@
+"""Evaluate a checkpoint on labelled images: `python -m fastseg.evaluate --checkpoint C --data camvid --root R`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.table import Table
+
+from fastseg.checkpoint import Checkpoint
+from fastseg.cli import run
+from fastseg.data.augment import Normalisation, resized
+from fastseg.data.sources import Labelled
+from fastseg.frames import LabelledImages
+from fastseg.metrics import Counts, Scores
+from fastseg.tensors import Module, Tensor
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score a checkpoint on a split.
+
+    checkpoint      a checkpoint folder, or a run's folder (its last good one)
+    data            the data set; shards = the HN-labels of a label run
+    root            where it lies
+    json            a file for the scores: miou, global_accuracy, class_accuracy, per_class, protocol
+    size            HEIGHTxWIDTH that the network sees, empty = as in training; scores are at the labels' own size
+    batch           images at a time
+    precision       autocast; auto = bf16 on a GPU, float32 on a CPU
+    threads         of torch on the CPU, 0 = torch's own choice
+    """
+
+    checkpoint: Path
+    data: Labelled | Literal["shards"]
+    root: Path
+    split: str = "val"
+    json: Path | None = None
+    size: str = ""
+    batch: int = 4
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    threads: int = 0
+
+
+def main(config: Evaluate) -> int:
+    """0; prints the table of scores and writes them as JSON where asked."""
+    import torch
+    from rich.console import Console
+
+    from fastseg.checkpoint import load
+    from fastseg.loop import DTYPES, chosen_device, chosen_precision
+    from fastseg.methods import parse_size
+    from fastseg.metrics import as_json, scores
+
+    if config.batch < 1:
+        raise ValueError(f"--batch must be at least 1; got {config.batch}")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    found, examples = load(config.checkpoint), _open(config)
+    names, device = found.record.classes, chosen_device(config.device)
+    check_classes_agree(found, examples)
+    size = parse_size(config.size) if config.size else found.record.size
+    dtype = DTYPES.get(chosen_precision(config.precision, device))
+    net = restored(found).to(device)
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+        result = scores(confusion_of(net, examples, size, found.record.normalisation, config.batch))
+    Console().print(table(result, names, f"{found.path.name} on {config.data} {config.split}, {len(examples)} images"))
+    if config.json is not None:
+        protocol = {**_plain(config), "checkpoint": str(found.path), "size": size, "images": len(examples)}
+        config.json.write_text(json.dumps({**as_json(result, names), "protocol": protocol}, indent=1) + "\n")
+    return 0
+
+
+def _plain(config: Evaluate) -> dict[str, Any]:
+    return {key: str(value) if isinstance(value, Path) else value for key, value in vars(config).items()}
+
+
+def _open(config: Evaluate) -> LabelledImages:
+    if config.data == "shards":
+        from fastseg.data.shards import HNShards
+
+        return HNShards(config.root)
+    from fastseg.data.sources import open_labelled
+
+    return open_labelled(config.data, config.root, config.split)
+
+
+def check_classes_agree(found: Checkpoint, examples: LabelledImages) -> None:
+    """None; ValueError when the network's classes are not the data set's."""
+    ours, theirs = found.record.classes, tuple(examples.class_names)
+    if ours != theirs:
+        differing = next((f"{a!r} against {b!r}" for a, b in zip(ours, theirs, strict=False) if a != b), "")
+        raise ValueError(
+            f"{found.path} was trained for {len(ours)} classes, the data set has {len(theirs)}"
+            + (f"; the first that differs: {differing}" if differing else "")
+        )
+
+
+def restored(found: Checkpoint) -> Module:
+    """The checkpoint's network with its weights, in evaluation mode, on the CPU."""
+    from fastseg.nets import build_network
+
+    net = build_network(found.record.network, len(found.record.classes))
+    net.load_state_dict(found.weights)
+    return net.eval()
+
+
+def confusion_of(
+    net: Module, examples: LabelledImages, size: tuple[int, int], normalisation: Normalisation, batch: int = 4
+) -> Counts:
+    """The confusion matrix (classes, classes) int64 of the whole set, predictions at the labels' own size.
+
+    Leaves the network in evaluation mode. ValueError: an empty set.
+    """
+    import numpy as np
+
+    from fastseg.metrics import confusion
+
+    if not len(examples):
+        raise ValueError("there is no labelled image to evaluate on")
+    classes = len(examples.class_names)
+    counts = np.zeros((classes, classes), np.int64)
+    for start in range(0, len(examples), batch):
+        pairs = [examples[index] for index in range(start, min(start + batch, len(examples)))]
+        shapes = [label.shape for _, label in pairs]
+        found = predictions(net, [resized(image, size) for image, _ in pairs], shapes, normalisation)
+        for (_, label), predicted in zip(pairs, found, strict=True):
+            counts += confusion(label, predicted.cpu().numpy(), classes)
+    return counts
+
+
+def predictions(
+    net: Module, images: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], normalisation: Normalisation
+) -> Iterator[Tensor]:
+    """The classes (H, W) int64 of images (3, h, w) uint8, each at its own shape (H, W): logits resized bilinearly."""
+    import torch
+    from torch.nn import functional
+
+    from fastseg.nets import logits
+
+    net.eval()
+    device = next(net.parameters()).device
+    with torch.inference_mode():
+        found = logits(net, normalisation(torch.stack(list(images)).to(device))).float()
+        for each, shape in zip(found, shapes, strict=True):
+            full = functional.interpolate(each[None], list(shape), mode="bilinear", align_corners=False)
+            yield full[0].argmax(0)
+
+
+def table(result: Scores, class_names: Sequence[str], title: str) -> Table:
+    """The scores in per cent: a line a class, then the means over the classes present."""
+    found = Table("class", title=title, title_justify="left")
+    for column in ("IoU %", "accuracy %", "pixels"):
+        found.add_column(column, justify="right")
+    for name, iou, accuracy, pixels in zip(class_names, result.iou, result.accuracy, result.pixels, strict=True):
+        found.add_row(name, _percent(iou), _percent(accuracy), f"{pixels:,}")
+    found.add_section()
+    found.add_row("mean of classes", _percent(result.miou), _percent(result.class_accuracy), "")
+    found.add_row("all pixels", "", _percent(result.global_accuracy), f"{result.pixels.sum():,}")
+    return found
+
+
+def _percent(fraction: float) -> str:
+    return "-" if fraction != fraction else f"{100 * fraction:.2f}"
+
+
+def cli(argv: Sequence[str] | None = None) -> int:
+    """The exit code of `fastseg evaluate ...`."""
+    return run(Evaluate, main, argv, prog="fastseg evaluate")
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

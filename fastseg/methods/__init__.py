@@ -1,0 +1,127 @@
+"""One paper, one file: a frozen dataclass of its hyper-parameters, with build / batches / loss."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, Protocol
+
+from fastseg.data.augment import Normalisation
+from fastseg.data.batches import Batch
+from fastseg.frames import LabelledImages
+from fastseg.tensors import Module, Tensor
+from fastseg.transfer import Transfer
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How the training loop runs, whatever the method.
+
+    momentum        of sgd
+    schedule        constant; poly: (1 - step / steps)^0.9; cosine: (1 + cos(pi step / steps)) / 2
+    warmup          steps over which the rate first rises linearly
+    clip            largest L2 norm of the gradient, 0 = any
+    class_weights   none, or median: median frequency / frequency
+    precision       float32, bf16 or fp16 autocast; auto = bf16 on a GPU, float32 on a CPU
+    device          cpu, cuda, cuda:1, ...; auto = cuda where there is one
+    workers         processes that read images, 0 = none; any number gives the same batches
+    threads         of torch on the CPU, 0 = torch's own choice
+    eval_every      steps between evaluations on `eval_split`, 0 = never
+    """
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: Literal["constant", "poly", "cosine"] = "constant"
+    warmup: int = 0
+    clip: float = 10.0
+    class_weights: Literal["none", "median"] = "none"
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    device: str = "auto"
+    workers: int = 2
+    threads: int = 0
+    save_every: int = 1000
+    log_every: int = 10
+    eval_every: int = 0
+    eval_split: str = "val"
+
+    def __post_init__(self) -> None:
+        for name in ("weight_decay", "warmup", "clip", "workers", "threads", "eval_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"loop.{name} must not be negative; got {getattr(self, name)}")
+        for name in ("save_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"loop.{name} must be at least 1; got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network as training begins, what it subtracts and divides by, and where its weights came from."""
+
+    net: Module
+    normalisation: Normalisation
+    transfer: Transfer | None
+
+
+class Method(Protocol):
+    """What the training loop asks of a paper."""
+
+    name: ClassVar[str]
+
+    @property
+    def out(self) -> Path: ...
+    @property
+    def network(self) -> str: ...
+    @property
+    def size(self) -> str: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def resume(self) -> bool: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def loop(self) -> LoopConfig: ...
+
+    def examples(self) -> LabelledImages:
+        """The labelled images to train on."""
+        ...
+
+    def validation(self) -> LabelledImages | None:
+        """The labelled images to evaluate on while training, None when that was not asked for."""
+        ...
+
+    def build(self, classes: int) -> Start:
+        """The network as training begins."""
+        ...
+
+    def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
+        """The batches of steps start .. steps - 1."""
+        ...
+
+    def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
+        """The scalar to minimise, of normalised images (N, 3, H, W) and labels (N, H, W)."""
+        ...
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of `HEIGHTxWIDTH`, as in 360x480; ValueError for anything else."""
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    size = (int(found[1]), int(found[2])) if found else (0, 0)
+    if min(size) < 32:
+        raise ValueError(f"--size is HEIGHTxWIDTH in pixels, each at least 32, as in 360x480; got {text!r}")
+    return size
+
+
+def check_training(steps: int, batch: int, lr: float) -> None:
+    """None; ValueError for a training that cannot be."""
+    if steps < 1 or batch < 1:
+        raise ValueError(f"--steps and --batch must be at least 1; got {steps} and {batch}")
+    if not 0 < lr < float("inf"):
+        raise ValueError(f"--lr must be a positive number; got {lr}")

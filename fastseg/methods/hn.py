@@ -1,0 +1,77 @@
+"""HN: pre-training on height and normal labels, which a depth sensor gives for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from fastseg.data.augment import AugmentConfig
+from fastseg.data.batches import Batch, Recipe, batches
+from fastseg.frames import LabelledImages
+from fastseg.methods import LoopConfig, Start, check_training, parse_size
+from fastseg.tensors import Module, Tensor
+
+
+@dataclass(frozen=True)
+class HN:
+    """Pre-train any segmentation network on HN-labels; the defaults are the paper's, and the spec's where it is silent.
+
+    root        the output folder of pipelines.make_hn_labels
+    out         the folder for checkpoints and metrics
+    network     decoder/encoder, see fastseg.nets.build_network
+    size        HEIGHTxWIDTH that images and labels are resized to
+    init_from   weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME; empty = random
+    resume      go on from the last good checkpoint in `out`
+    """
+
+    name: ClassVar[str] = "hn"
+
+    root: Path
+    out: Path
+    data: Literal["shards"] = "shards"
+    network: str = "segnet/vgg16_bn"
+    size: str = "424x560"
+    steps: int = 200_000
+    batch: int = 4
+    lr: float = 1e-3
+    init_from: str = ""
+    resume: bool = False
+    seed: int = 0
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self) -> None:
+        check_training(self.steps, self.batch, self.lr)
+        parse_size(self.size)
+        if self.loop.eval_every:
+            raise ValueError("loop.eval_every is for segment: label shards have no second split")
+
+    def examples(self) -> LabelledImages:
+        """The shards' colour images with their HN-labels."""
+        from fastseg.data.shards import HNShards
+
+        return HNShards(self.root)
+
+    def validation(self) -> None:
+        """None: HN-labels are a means, not an end."""
+        return None
+
+    def build(self, classes: int) -> Start:
+        """The network with one output for each pair of a normal bin and a height bin."""
+        from fastseg.methods.start import start
+
+        return start(self.network, classes, self.seed, self.init_from, 0)
+
+    def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
+        """The batches of steps start .. steps - 1."""
+        recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment)
+        return batches(examples, recipe, start, self.steps, self.loop.workers)
+
+    def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
+        """Softmax cross-entropy over the pixels with a label."""
+        from fastseg.losses import segmentation_loss
+        from fastseg.nets import logits
+
+        return segmentation_loss(logits(net, images), labels, weight)

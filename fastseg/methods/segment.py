@@ -1,0 +1,118 @@
+"""Segment: fine-tuning on labelled images, from scratch or from a pre-trained network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseg.data.augment import AugmentConfig
+from fastseg.data.batches import Batch, Recipe, batches
+from fastseg.data.sources import Labelled
+from fastseg.frames import LabelledImages
+from fastseg.methods import LoopConfig, Start, check_training, parse_size
+from fastseg.tensors import Module, Tensor
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Fine-tune a segmentation network; the paper's 40,000 steps.
+
+    root        where the data set `data` lies
+    out         the folder for checkpoints and metrics
+    split       the data set's split to train on; `train:20` takes 20 of its images, chosen by the seed
+    network     decoder/encoder, see fastseg.nets.build_network
+    size        HEIGHTxWIDTH that images and labels are resized to
+    init_from   weights to start from, all but the classifier: a checkpoint folder, a .safetensors or .pth file,
+                timm:NAME; empty = random
+    freeze      the encoder's first blocks that keep those weights: no gradient, no step, fixed batch statistics
+    resume      go on from the last good checkpoint in `out`
+    """
+
+    name: ClassVar[str] = "segment"
+
+    data: Labelled
+    root: Path
+    out: Path
+    split: str = "train"
+    network: str = "segnet/vgg16_bn"
+    size: str = "360x480"
+    steps: int = 40_000
+    batch: int = 4
+    lr: float = 1e-3
+    init_from: str = ""
+    freeze: int = 0
+    resume: bool = False
+    seed: int = 0
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self) -> None:
+        check_training(self.steps, self.batch, self.lr)
+        parse_size(self.size)
+
+    def examples(self) -> LabelledImages:
+        """The split's labelled images, or as many of them as asked for."""
+        from fastseg.data.sources import open_labelled
+
+        split, colon, count = self.split.partition(":")
+        whole = open_labelled(self.data, self.root, split)
+        return Few.chosen(whole, count, self.seed) if colon else whole
+
+    def validation(self) -> LabelledImages | None:
+        """The labelled images of loop.eval_split, when loop.eval_every asks for them."""
+        from fastseg.data.sources import open_labelled
+
+        return open_labelled(self.data, self.root, self.loop.eval_split) if self.loop.eval_every else None
+
+    def build(self, classes: int) -> Start:
+        """The network with a fresh classifier, the rest from `init_from`, its first blocks frozen."""
+        from fastseg.methods.start import start
+
+        return start(self.network, classes, self.seed, self.init_from, self.freeze)
+
+    def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
+        """The batches of steps start .. steps - 1."""
+        recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment)
+        return batches(examples, recipe, start, self.steps, self.loop.workers)
+
+    def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
+        """Softmax cross-entropy over the pixels with a label."""
+        from fastseg.losses import segmentation_loss
+        from fastseg.nets import logits
+
+        return segmentation_loss(logits(net, images), labels, weight)
+
+
+@dataclass(frozen=True)
+class Few:
+    """Some of a set's labelled images."""
+
+    whole: LabelledImages
+    chosen_indices: tuple[int, ...]
+
+    @classmethod
+    def chosen(cls, whole: LabelledImages, count: str, seed: int) -> Few:
+        """`count` images drawn by the seed; ValueError when there are not so many."""
+        if not count.isdecimal() or not 1 <= int(count) <= len(whole):
+            raise ValueError(f"--split NAME:COUNT takes 1 to {len(whole)} images here; got {count!r}")
+        order = np.random.default_rng((seed, len(whole))).permutation(len(whole))
+        return cls(whole, tuple(sorted(int(index) for index in order[: int(count)])))
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        return self.whole.class_names
+
+    def ids(self) -> list[str]:
+        names = self.whole.ids()
+        return [names[index] for index in self.chosen_indices]
+
+    def __len__(self) -> int:
+        return len(self.chosen_indices)
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        return self.whole[self.chosen_indices[index]]

@@ -1,0 +1,116 @@
+"""A run's place on disk: starting it, saving it, going on with it, and refusing to go on with another one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastseg.checkpoint import Checkpoint, CheckpointError, Record, latest, save
+from fastseg.frames import LabelledImages
+from fastseg.methods import Method, parse_size
+from fastseg.optim import restore, state_tensors
+
+if TYPE_CHECKING:
+    from fastseg.loop import Run
+
+# What may differ between a run and its continuation without changing one bit of the weights.
+FREE = {
+    "out",
+    "resume",
+    *(f"loop.{key}" for key in ("device", "workers", "threads", "save_every", "log_every", "eval_every", "eval_split")),
+}
+
+
+def plain_config(method: Method) -> dict[str, Any]:
+    """The configuration as JSON takes it, folders absolute."""
+    fields = asdict(method)  # type: ignore[call-overload]
+    plain: dict[str, Any] = json.loads(json.dumps(fields, default=lambda path: str(Path(path).absolute())))
+    return plain
+
+
+def data_fingerprint(examples: LabelledImages) -> str:
+    """The SHA-256 (hex) of a set's ids, classes and, where it has one, its own fingerprint."""
+    own = getattr(examples, "metadata", {}).get("fingerprint", "")
+    return hashlib.sha256(json.dumps([examples.ids(), list(examples.class_names), own]).encode()).hexdigest()
+
+
+def earlier(method: Method) -> Checkpoint | None:
+    """The checkpoint to go on from, None to begin. ValueError: a run is there, and no --resume."""
+    if method.resume:
+        found = latest(method.out, state=True)
+        if found is None:
+            print(f"no checkpoint in {method.out} to resume; beginning at step 0", flush=True)
+        return found
+    try:
+        there = latest(method.out)
+    except CheckpointError:
+        there = None
+        if any(method.out.glob("checkpoint-*")):
+            raise
+    if there is not None:
+        raise ValueError(f"{method.out} already holds {there.path.name}; give --resume to go on, or another --out")
+    return None
+
+
+def check_same(method: Method, found: Checkpoint, fingerprint: str) -> None:
+    """None; ValueError naming the key that differs from the run that the checkpoint is of."""
+    was, now = _flat(found.record.config), _flat(plain_config(method))
+    free = FREE | ({"steps"} if method.loop.schedule == "constant" else set())
+    for key in sorted((set(was) | set(now)) - free):
+        if was.get(key) != now.get(key):
+            raise ValueError(f"cannot resume {found.path}: {key} was {was.get(key)!r} and is now {now.get(key)!r}")
+    if found.record.method != method.name:
+        raise ValueError(f"cannot resume {found.path}: it is of method {found.record.method}, not {method.name}")
+    if found.record.progress["data"] != fingerprint:
+        raise ValueError(
+            f"cannot resume {found.path}: the data set's images or classes are not the ones it was trained on"
+        )
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def go_on(run: Run, found: Checkpoint) -> None:
+    """None; the run is as it was when the checkpoint was saved."""
+    run.net.load_state_dict(found.weights)
+    run.normalisation = found.record.normalisation
+    restore(run.optimizer, found.state)
+    run.step, run.epoch = found.record.step, found.record.epoch
+    run.skipped = found.record.progress["skipped"]
+    run.bad = [(step, tuple(ids)) for step, ids in found.record.progress["bad"]]
+    if run.scaler.is_enabled():
+        run.scaler.load_state_dict(dict(found.record.progress["scaler"]))
+
+
+def save_run(run: Run, class_names: tuple[str, ...], fingerprint: str) -> Path:
+    """The checkpoint folder of the run as it is now."""
+    method = run.method
+    bad = [[step, list(ids)] for step, ids in run.bad]
+    progress = {"data": fingerprint, "skipped": run.skipped, "bad": bad, "scaler": run.scaler.state_dict()}
+    record = Record(
+        method.name,
+        method.network,
+        class_names,
+        run.normalisation,
+        parse_size(method.size),
+        run.step,
+        run.epoch,
+        plain_config(method),
+        progress,
+        _versions(),
+    )
+    return save(method.out, record, run.net.state_dict(), state_tensors(run.optimizer))
+
+
+def _versions() -> dict[str, str]:
+    import timm
+    import torch
+
+    return {"torch": torch.__version__, "timm": timm.__version__}

@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import nn
+
+from fastseg.checkpoint import load
+from fastseg.data.augment import NOTHING, AugmentConfig
+from fastseg.data.batches import Batch
+from fastseg.frames import LabelledImages
+from fastseg.methods import LoopConfig
+from fastseg.methods.segment import Segment
+from fastseg.nets import blocks, build_network
+from fastseg.train import fit
+
+pytestmark = pytest.mark.torch
+NETWORK = "linknet/mobilenetv3_small_050"
+LOOP = LoopConfig(device="cpu", workers=0, threads=1, save_every=3, log_every=1)
+
+
+class Squares:
+    """Images of coloured squares on grey; a square's class is its colour."""
+
+    class_names = ("ground", "red", "green")
+
+    def __init__(self, count: int = 8, value: int | None = None) -> None:
+        self.count, self.value = count, value
+
+    def ids(self) -> list[str]:
+        return [f"squares/{index}" for index in range(self.count)]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        random = np.random.default_rng(index)
+        image = random.integers(90, 110, (64, 64, 3), dtype=np.uint8)
+        label = np.zeros((64, 64), np.uint8)
+        for kind in (1, 2):
+            top, left = random.integers(0, 40, 2)
+            label[top : top + 20, left : left + 20] = kind
+            image[top : top + 20, left : left + 20] = np.eye(3)[kind - 1] * 220
+        return image, label if self.value is None else np.full_like(label, self.value)
+
+
+def _method(out: Path, **changed: object) -> Segment:
+    fixed = {"data": "folder", "root": Path("nowhere"), "network": NETWORK, "size": "32x32", "batch": 2, "steps": 6}
+    return Segment(**{**fixed, "out": out, "loop": LOOP, **changed})  # type: ignore[arg-type]
+
+
+def _lines(out: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{key: line[key] for key in ("step", "epoch", "loss", "grad_norm", "lr")} for line in lines]
+
+
+def _hash(out: Path) -> str:
+    found = load(out, state=True)
+    digest = hashlib.sha256()
+    for part in (found.weights, found.state):
+        for name in sorted(part):
+            digest.update(name.encode() + part[name].numpy().tobytes())
+    return digest.hexdigest()
+
+
+def test_eight_images_are_learnt_by_heart(tmp_path: Path) -> None:
+    loop = replace(LOOP, save_every=1000, eval_every=1000, optimizer="adamw", schedule="cosine")
+    method = _method(tmp_path, steps=60, batch=8, lr=1e-2, size="64x64", augment=NOTHING, loop=loop)
+    assert fit(method, Squares(), Squares()) == 0
+    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["global_accuracy"] > 0.95 and last["miou"] > 0.8
+
+
+@dataclass(frozen=True)
+class Interrupted(Segment):
+    """Tells its own process to stop after the batch of step 3."""
+
+    def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
+        for batch in super().batches(examples, start):
+            if batch.step == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+
+@pytest.mark.parametrize("workers", [(0, 0), (2, 0), (0, 2)])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_stopped_run_resumes_to_the_bit(tmp_path: Path, workers: tuple[int, int], optimizer: str) -> None:
+    network = "fpn/mobilenetv3_small_050"  # it has dropout
+    loop = replace(LOOP, optimizer=optimizer, schedule="poly", warmup=2)
+    whole = _method(tmp_path / "whole", network=network, loop=loop)
+    assert fit(whole, Squares()) == 0
+    parts = {**vars(whole), "out": tmp_path / "parts", "loop": replace(loop, workers=workers[0])}
+    assert fit(Interrupted(**parts), Squares()) == 128 + signal.SIGTERM
+    assert load(tmp_path / "parts").record.step == 4
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    parts |= {"resume": True, "loop": replace(loop, workers=workers[1])}
+    assert fit(Segment(**parts), Squares()) == 0
+    assert _lines(tmp_path / "parts") == _lines(tmp_path / "whole")
+    assert _hash(tmp_path / "parts") == _hash(tmp_path / "whole")
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+@dataclass(frozen=True)
+class Dying(Segment):
+    """Ends without a word after step 5, when step 3 was the last one saved."""
+
+    def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
+        for batch in super().batches(examples, start):
+            if batch.step == 5:
+                raise Killed
+            yield batch
+
+
+def test_a_killed_run_loses_only_the_steps_since_its_last_save(tmp_path: Path) -> None:
+    whole = _method(tmp_path / "whole")
+    fit(whole, Squares())
+    parts = {**vars(whole), "out": tmp_path / "parts"}
+    with pytest.raises(Killed):
+        fit(Dying(**parts), Squares())
+    assert load(tmp_path / "parts").record.step == 3
+    assert fit(Segment(**parts | {"resume": True}), Squares()) == 0
+    assert _lines(tmp_path / "parts") == _lines(tmp_path / "whole")
+    assert _hash(tmp_path / "parts") == _hash(tmp_path / "whole")
+
+
+def test_resuming_with_something_changed_names_it(tmp_path: Path) -> None:
+    method = _method(tmp_path, steps=3)
+    fit(method, Squares())
+    changes: list[dict[str, object]] = [
+        {"batch": 4},
+        {"lr": 0.5},
+        {"network": "unet/resnet18"},
+        {"seed": 3},
+        {"root": Path("elsewhere")},
+        {"augment": AugmentConfig(flip=0.0)},
+        {"loop": replace(LOOP, weight_decay=0.0)},
+    ]
+    names = ["batch", "lr", "network", "seed", "root", r"augment\.flip", r"loop\.weight_decay"]
+    for change, name in zip(changes, names, strict=True):
+        with pytest.raises(ValueError, match=f"cannot resume .*: {name} was"):
+            fit(_method(tmp_path, steps=3, resume=True, **change), Squares())
+    with pytest.raises(ValueError, match="images or classes are not the ones"):
+        fit(_method(tmp_path, steps=3, resume=True), Squares(7))
+
+
+def test_a_finished_run_is_left_alone_and_a_constant_rate_can_go_on(tmp_path: Path) -> None:
+    fit(_method(tmp_path, steps=3), Squares())
+    before = _hash(tmp_path)
+    assert fit(_method(tmp_path, steps=3, resume=True), Squares()) == 0
+    assert _hash(tmp_path) == before
+    assert fit(_method(tmp_path, steps=4, resume=True), Squares()) == 0
+    assert load(tmp_path).record.step == 4
+
+
+def test_a_folder_with_a_run_is_not_written_over(tmp_path: Path) -> None:
+    fit(_method(tmp_path, steps=3), Squares())
+    with pytest.raises(ValueError, match="already holds checkpoint-3; give --resume"):
+        fit(_method(tmp_path, steps=3), Squares())
+
+
+@dataclass(frozen=True)
+class Poisoned(Segment):
+    """Its loss is not a number from step 4 on."""
+
+    def loss(
+        self, net: nn.Module, images: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None
+    ) -> torch.Tensor:
+        good = super().loss(net, images, labels, weight)
+        return good * (float("nan") if self.poison(net) else 1.0)
+
+    def poison(self, net: nn.Module) -> bool:
+        counts = [value for key, value in net.state_dict().items() if key.endswith("num_batches_tracked")]
+        return int(counts[0]) > 4
+
+
+def test_non_finite_losses_change_nothing_and_ten_in_a_row_stop_the_run(tmp_path: Path) -> None:
+    good = _method(tmp_path / "good", steps=4, loop=replace(LOOP, save_every=1))
+    fit(good, Squares())
+    bad = {**vars(good), "out": tmp_path / "bad", "steps": 50}
+    assert fit(Poisoned(**bad), Squares()) == 1
+    assert load(tmp_path / "bad").record.step == 13  # four good steps, nine skipped, the tenth stops
+    assert load(tmp_path / "bad").record.progress["skipped"] == 9
+    assert _hash(tmp_path / "bad") == _hash(tmp_path / "good")
+    named = json.loads((tmp_path / "bad" / "nonfinite.json").read_text())
+    assert [entry["step"] for entry in named] == list(range(4, 14))
+    assert all(set(entry["ids"]) <= set(Squares().ids()) for entry in named)
+
+
+def test_an_absurd_learning_rate_leaves_finite_weights(tmp_path: Path) -> None:
+    method = _method(tmp_path, steps=40, lr=1e6, loop=replace(LOOP, save_every=1, clip=0.0))
+    assert fit(method, Squares()) in (0, 1)
+    assert all(bool(value.isfinite().all()) for value in load(tmp_path).weights.values())
+
+
+def test_what_cannot_be_trained_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    cases: list[tuple[Squares, dict[str, object], str]] = [
+        (Squares(value=7), {}, "'squares/0' holds class 7; there are 3 classes"),
+        (Squares(value=255), {}, "all are 255"),
+        (Squares(3), {"batch": 4}, "there are 3"),
+        (Squares(), {"freeze": 2}, "give --init-from as well"),
+    ]
+    for examples, change, sentence in cases:
+        with pytest.raises(ValueError, match=sentence):
+            fit(_method(tmp_path, **change), examples)
+    assert not list(tmp_path.iterdir())
+
+
+def test_frozen_blocks_are_the_checkpoints_own_after_training(tmp_path: Path) -> None:
+    fit(_method(tmp_path / "first", steps=3), Squares())
+    source = load(tmp_path / "first")
+    method = _method(tmp_path / "second", steps=4, lr=0.1, init_from=str(tmp_path / "first"), freeze=2)
+    fit(method, Squares(), None)
+    after = load(tmp_path / "second", state=True)
+    frozen, free = _split(after.weights, 2)
+    assert len(frozen) > 10 and all(torch.equal(after.weights[key], source.weights[key]) for key in frozen)
+    changed = [key for key in free if not torch.equal(after.weights[key], source.weights[key])]
+    assert len(changed) > 0.9 * len(free)
+    trained = {int(key.partition(".")[0]) for key in after.state}
+    assert len(trained) == sum(1 for p in _frozen_net(2).parameters() if p.requires_grad)
+    report = json.loads((tmp_path / "second" / "transfer.json").read_text())
+    assert all(key.startswith("segmentation_head.") for key in report["missing"]) and report["matched"]
+
+
+def _frozen_net(count: int) -> nn.Module:
+    net = build_network(NETWORK, 3)
+    for module in (module for part in blocks(net)[:count] for module in part):
+        module.requires_grad_(False)
+    return net
+
+
+def _split(weights: dict[str, torch.Tensor], count: int) -> tuple[list[str], list[str]]:
+    """The keys of the first `count` blocks, and the others."""
+    net = _frozen_net(count)
+    inside = {id(module) for part in blocks(net)[:count] for top in part for module in top.modules()}
+    owners = {name: id(module) in inside for name, module in net.named_modules()}
+    frozen = [key for key in weights if owners[key.rpartition(".")[0]]]
+    return frozen, [key for key in weights if key not in set(frozen)]
+
+
+def test_bf16_on_the_cpu_and_median_weights_train(tmp_path: Path) -> None:
+    loop = replace(LOOP, precision="bf16", class_weights="median")
+    assert fit(_method(tmp_path, steps=3, loop=loop), Squares()) == 0
+    found = load(tmp_path)
+    assert all(value.dtype != torch.bfloat16 for value in found.weights.values())
+    assert all(line["loss"] > 0 for line in _lines(tmp_path))
+
+
+def test_the_resolved_configuration_stands_beside_the_output(tmp_path: Path) -> None:
+    fit(_method(tmp_path, steps=3), Squares())
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["method"] == "segment" and config["loop"]["momentum"] == 0.9 and config["size"] == "32x32"
+    record = load(tmp_path).record
+    assert record.classes == Squares.class_names and record.network == NETWORK and record.size == (32, 32)
