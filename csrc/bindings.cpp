@@ -5,6 +5,8 @@
 #include <string>
 
 #include "core.h"
+#include "hn_labels.h"
+#include "normals.h"
 
 #ifdef FS_CUDA
 #include <cuda_runtime_api.h>
@@ -108,6 +110,74 @@ py::dict compiled() {
   return facts;
 }
 
+fs::Pinhole pinhole(const py::tuple& t) {
+  return {t[0].cast<float>(), t[1].cast<float>(), t[2].cast<float>(), t[3].cast<float>()};
+}
+
+fs::Fit fit(const py::tuple& t) {
+  return {static_cast<fs::Estimator>(t[0].cast<int>()),
+          t[1].cast<int>(),
+          t[2].cast<int>(),
+          t[3].cast<float>(),
+          t[4].cast<float>(),
+          t[5].cast<float>()};
+}
+
+fs::Rules rules(const py::tuple& t) {
+  return {static_cast<fs::Gravity>(t[0].cast<int>()),
+          t[1].cast<float>(),
+          t[2].cast<float>(),
+          t[3].cast<int>(),
+          t[4].cast<int>(),
+          t[5].cast<float>(),
+          t[6].cast<float>(),
+          t[7].cast<float>(),
+          t[8].cast<float>(),
+          t[9].cast<float>()};
+}
+
+// Depth keeps its own type until the kernel: uint16 or float32, three axes, on this module's side.
+fs::Array depth_images(const py::object& described) {
+  const fs::Array depth = array(described);
+  check_place(depth, "depth");
+  if (depth.dtype == fs::DType::kUint16) fs::view<const std::uint16_t, 3>(depth, "depth");
+  if (depth.dtype != fs::DType::kUint16) fs::view<const float, 3>(depth, "depth");
+  return depth;
+}
+
+template <class T, int R>
+fs::View<T, R> optional(const py::object& described, const char* name) {
+  return described.is_none() ? fs::View<T, R>{} : view<T, R>(described, name);
+}
+
+void bind_labels(py::module_& m) {
+  m.def("normals", [](const py::object& depth, float scale, const py::tuple& camera, const py::tuple& window,
+                      int stride, const py::object& points, const py::object& normals, const py::object& scratch,
+                      std::uintptr_t handle) {
+    call<fs::Normals>(fs::normals,
+                      {depth_images(depth), scale, pinhole(camera), fit(window), stride,
+                       optional<float, 4>(points, "points"), optional<float, 4>(normals, "normals"),
+                       optional<double, 2>(scratch, "scratch")},
+                      handle);
+  });
+  m.def("hn_labels", [](const py::object& depth, float scale, const py::tuple& camera, const py::tuple& window,
+                        const py::tuple& gravity_window, int stride, const py::tuple& thresholds,
+                        const py::object& prior, const py::object& height_edges, const py::object& normal_cosines,
+                        const py::dict& out, const py::object& scratch, std::uintptr_t handle) {
+    call<fs::HnLabels>(
+        fs::hn_labels,
+        {depth_images(depth), scale, pinhole(camera), fit(window), fit(gravity_window), stride, rules(thresholds),
+         view<const double, 2>(prior, "prior"), view<const float, 1>(height_edges, "height_edges"),
+         view<const float, 1>(normal_cosines, "normal_cosines"), view<std::uint8_t, 3>(out["label"], "label"),
+         view<float, 2>(out["up"], "up"), view<float, 2>(out["figures"], "figures"),
+         view<std::int32_t, 1>(out["verdict"], "verdict"), view<std::int32_t, 2>(out["histogram"], "histogram"),
+         view<double, 2>(scratch, "scratch")},
+        handle);
+  });
+  m.def("normals_scratch", &fs::normals_scratch);
+  m.def("hn_labels_scratch", &fs::hn_labels_scratch);
+}
+
 #ifdef FS_EMULATOR
 void set_schedule(const std::string& name, std::uint64_t seed) {
   static const std::map<std::string, fs::emu::Order> orders = {{"forward", fs::emu::Order::kForward},
@@ -141,6 +211,7 @@ PYBIND11_MODULE(FS_MODULE, m) {
   m.attr("backend_name") = FS_BACKEND;
   m.def("device_count", &device_count);
   m.def("compiled", &compiled);
+  bind_labels(m);
 #ifdef FS_EMULATOR
   bind_emulator(m);
 #endif

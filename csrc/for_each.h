@@ -2,6 +2,12 @@
 // the one CUDA error check. A .cu file includes this header and never writes <<<>>> or a CUDA intrinsic itself.
 #pragma once
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include <algorithm>
+
 #include "core.h"
 
 #if defined(__CUDACC__)
@@ -40,6 +46,19 @@ void for_each(std::int64_t n, Stream, F f) {
 #pragma omp parallel for schedule(static) if (n > 1)
 #endif
   for (std::int64_t i = 0; i < n; ++i) f(i);
+}
+
+// Calls f(i, worker) for every i in [0, n), at most one call at a time for each worker in [0, workers).
+template <class F>
+void for_each_worker(std::int64_t n, std::int64_t workers, F f) {
+#ifdef _OPENMP
+  if (workers > 1 && n > 1) {
+#pragma omp parallel for schedule(static) num_threads(static_cast<int>(workers))
+    for (std::int64_t i = 0; i < n; ++i) f(i, static_cast<std::int64_t>(omp_get_thread_num()));
+    return;
+  }
+#endif
+  for (std::int64_t i = 0; i < n; ++i) f(i, std::int64_t{0});
 }
 
 #endif

@@ -107,6 +107,10 @@ def place(array: Array) -> str:
 
 def empty(like: Array, shape: tuple[int, ...], dtype: str) -> Array:
     """An uninitialised contiguous array of `shape` and `dtype` in the library and on the device of `like`."""
+    return _allocate(like, shape, dtype)
+
+
+def _allocate(like: Array, shape: tuple[int, ...], dtype: str) -> Array:
     kind = library("like", like)
     if kind == "torch":
         torch = importlib.import_module("torch")
@@ -116,6 +120,17 @@ def empty(like: Array, shape: tuple[int, ...], dtype: str) -> Array:
     cupy = importlib.import_module("cupy")
     with like.device:
         return cupy.empty(shape, dtype)
+
+
+def moved(like: Array, small: np.ndarray[Any, Any]) -> Array:
+    """A few numbers (edges, priors) as an array in the library and on the device of `like`."""
+    kind = library("like", like)
+    if kind == "torch":
+        return importlib.import_module("torch").as_tensor(small, device=like.device)
+    if kind == "numpy":
+        return small
+    with like.device:
+        return importlib.import_module("cupy").asarray(small)
 
 
 def address(array: Array) -> int:
@@ -161,6 +176,6 @@ def backend(array: Array) -> ModuleType:
             raise
         compiler = " with nvcc on PATH" if module == CUDA_MODULE else ""
         raise ImportError(
-            f"{module} is not built beside the fastseg that Python found "
-            f"({importlib.import_module('fastseg').__path__[0]}): install the checkout with `pip install -e .`{compiler}"
+            f"{module} is not built for the fastseg at {importlib.import_module('fastseg').__path__[0]}: "
+            f"install the checkout with `pip install -e .`{compiler}"
         ) from error

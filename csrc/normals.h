@@ -1,0 +1,114 @@
+// normals: depth -> points and normals. The formulas are here; normals.cpp sweeps rows, normals.cu tiles.
+#pragma once
+
+#include <cmath>
+#include <limits>
+
+#include "core.h"
+#include "vec3.h"
+
+namespace fs {
+
+inline constexpr int kMaxRadius = 32;
+
+struct Pinhole {
+  float fx, fy, cx, cy;  // pixels
+};
+
+enum class Estimator : int { kPlane = 0, kPca = 1 };
+
+// How a normal is estimated from the window around a pixel.
+struct Fit {
+  Estimator estimator = Estimator::kPlane;
+  int radius = 5;                                              // the window is (2 radius + 1)^2 pixels
+  int smallest = 31;                                           // fewest valid pixels in the window
+  float max_residual = std::numeric_limits<float>::infinity();  // plane: largest rms of 1/z about the plane, 1/m
+  float tau = 0.02f, tau0 = 0.01f;                             // pca: a neighbour counts when |dz| < tau z^2 + tau0
+};
+
+struct Normals {
+  Array depth;            // (N, H, W) uint16 or float32, in units of `scale` metres
+  float scale = 1;        // metres for one unit of depth
+  Pinhole camera{};       // of the depth image
+  Fit fit;                // estimator and its window
+  int stride = 1;         // normals are made at every stride-th row and column, from 0
+  View4<float> points;    // (N, 3, H, W) metres, NaN without depth; null when not wanted
+  View4<float> normals;   // (N, 3, ceil(H / stride), ceil(W / stride)), NaN where undefined; null when not wanted
+  View2<double> scratch;  // (workers, normals_scratch(...)); the CPU's alone
+};
+void normals(const Normals& args, Stream stream);
+
+// Doubles of scratch one worker needs on the CPU.
+std::int64_t normals_scratch(std::int64_t height, std::int64_t width, int radius);
+
+// Metres of one raw depth, 0 for "no measurement" (0, negative, NaN and inf).
+FS_HD float metres(std::uint16_t raw, float scale) {
+  return static_cast<float>(raw) * scale;
+}
+FS_HD float metres(float raw, float scale) {
+  const float z = raw * scale;
+  return z > 0 && z < std::numeric_limits<float>::infinity() ? z : 0.f;
+}
+FS_HD float inverse(float z) {
+  return z > 0 ? 1 / z : 0.f;
+}
+
+FS_HD Vec3f ray(const Pinhole& k, float u, float v) {
+  return {(u - k.cx) / k.fx, (v - k.cy) / k.fy, 1.f};
+}
+
+// Sums over the valid pixels of a window; i and j count columns and rows from the pixel, d = 1 / z.
+struct PlaneSums {
+  float n = 0, i = 0, j = 0, ii = 0, ij = 0, jj = 0;
+  double d = 0, id = 0, jd = 0, dd = 0;  // double: the residual is a small difference of large sums
+};
+
+// The normal at pixel (u, v) of the plane 1/z = a X/Z + b Y/Z + c fitted to the window by least squares, which is
+// -(a, b, c) made unit; NaN when undefined. In pixels 1/z = alpha i + beta j + gamma, so a = alpha fx, b = beta fy.
+FS_HD Vec3f plane_normal(const PlaneSums& s, const Pinhole& k, const Fit& fit, float u, float v, bool valid) {
+  const float inv = 1 / (s.n > 1 ? s.n : 1.f);
+  const float mi = s.i * inv, mj = s.j * inv;
+  const float cii = s.ii * inv - mi * mi, cij = s.ij * inv - mi * mj, cjj = s.jj * inv - mj * mj;
+  const double md = s.d * inv;
+  const float cid = static_cast<float>(s.id * inv - mi * md), cjd = static_cast<float>(s.jd * inv - mj * md);
+  const float cdd = static_cast<float>(s.dd * inv - md * md);
+  const float det = cii * cjj - cij * cij;
+  const bool solvable = (s.n >= static_cast<float>(fit.smallest)) & (det > 1e-6f * cii * cjj) & valid;
+  const float inv_det = 1 / (solvable ? det : 1.f);
+  const float alpha = (cid * cjj - cjd * cij) * inv_det, beta = (cjd * cii - cid * cij) * inv_det;
+  const float gamma = static_cast<float>(md) - alpha * mi - beta * mj;
+  const float residual2 = cdd - alpha * cid - beta * cjd;
+  const float a = alpha * k.fx, b = beta * k.fy, c = gamma - alpha * (u - k.cx) - beta * (v - k.cy);
+  const bool defined = solvable & (gamma > 0) & (residual2 <= fit.max_residual * fit.max_residual);
+  const float length = std::sqrt(a * a + b * b + c * c);
+  const float scale = defined ? -1 / length : std::numeric_limits<float>::quiet_NaN();
+  return {a * scale, b * scale, c * scale};
+}
+
+// Sums over the neighbours that lie on the pixel's own surface; p is a neighbour's point less the pixel's point.
+struct PcaSums {
+  float n = 0;
+  Vec3f p;
+  Sym3f pp;
+};
+
+FS_HD bool same_surface(float z, float neighbour, const Fit& fit) {
+  return neighbour > 0 && std::fabs(neighbour - z) < fit.tau * z * z + fit.tau0;
+}
+
+// The smallest eigenvector of the neighbours' covariance, turned to the camera; NaN when undefined.
+FS_HD Vec3f pca_normal(const PcaSums& s, const Fit& fit, Vec3f towards, bool valid) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  if (!valid || s.n < static_cast<float>(fit.smallest)) return {nan, nan, nan};
+  const float inv = 1 / s.n;
+  const Vec3f m = inv * s.p;
+  const Sym3f c{s.pp.xx * inv - m.x * m.x, s.pp.xy * inv - m.x * m.y, s.pp.xz * inv - m.x * m.z,
+                s.pp.yy * inv - m.y * m.y, s.pp.yz * inv - m.y * m.z, s.pp.zz * inv - m.z * m.z};
+  const float trace = c.xx + c.yy + c.zz;
+  const float minors = c.xx * c.yy - c.xy * c.xy + c.xx * c.zz - c.xz * c.xz + c.yy * c.zz - c.yz * c.yz;
+  if (!(minors > 1e-9f * trace * trace)) return {nan, nan, nan};  // the neighbours lie on a line
+  const Vec3f n = smallest_eigenvector(c);
+  return dot(n, towards) > 0 ? -n : n;
+}
+
+}  // namespace fs

@@ -1,0 +1,159 @@
+"""Op `hn_labels`: depth images become height/normal labels with the gravity and floor they rest on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseg.frames import Camera
+from fastseg.ops import arrays
+from fastseg.ops.normals import Estimator, checked_depth, fit
+
+Gravity = Literal["manhattan", "floor_wall"]
+IGNORE = 255
+VERDICTS = ("accepted", "no-depth", "gravity", "no-floor")
+FIGURES = ("floor_m", "aligned_fraction", "valid_fraction", "disagreement_deg")
+
+
+@dataclass(frozen=True)
+class HNLabels:
+    """What `hn_labels` found in N frames; arrays in the library and on the device of the depth.
+
+    label      (N, H, W) uint8, normal_bin * n_height + height_bin, 255 = ignore
+    up         (N, 3) float32, unit, against gravity, camera frame
+    figures    (N, 4) float32, the columns named by FIGURES; up . p = floor_m on the floor, metres
+    verdict    (N,) int32, index into VERDICTS; anything but 0 is a rejected frame whose label must not be used
+    histogram  (N, n_normal * n_height) int32, pixels of each label
+    """
+
+    label: arrays.Array
+    up: arrays.Array
+    figures: arrays.Array
+    verdict: arrays.Array
+    histogram: arrays.Array
+
+
+def uniform_edges(n_height: int, max_height_m: float) -> tuple[float, ...]:
+    """The n_height - 1 inner edges of equal height bins over [0, max_height_m]; the last bin is open upward."""
+    return tuple(max_height_m * k / n_height for k in range(1, n_height))
+
+
+def normal_edges_deg(n_normal: int) -> tuple[float, ...]:
+    """The n_normal - 1 inner edges of equal bins of the folded angle min(t, 180 - t) in [0, 90] degrees."""
+    return tuple(90.0 * k / n_normal for k in range(1, n_normal))
+
+
+def hn_labels(
+    depth: arrays.Array,
+    camera: Camera,
+    *,
+    depth_scale: float = 1.0,
+    height_edges: Sequence[float] = uniform_edges(10, 2.5),
+    n_normal: int = 2,
+    prior: npt.NDArray[np.float64] | None = None,
+    estimator: Estimator = "plane",
+    gravity: Gravity = "floor_wall",
+    radius: int = 5,
+    gravity_radius: int = 10,
+    stride: int = 4,
+    max_residual: float = 0.005,
+    percentile: float = 1.0,
+    min_valid: float = 0.1,
+    min_aligned: float = 0.5,
+    aligned_deg: float = 30.0,
+    max_disagreement_deg: float = 10.0,
+    threads: int = 1,
+) -> HNLabels:
+    """Height/normal labels of one depth image or a batch, with up, floor and the figures to judge them by.
+
+    Normals (`ops.normals`, radius `gravity_radius`, every stride-th pixel) give gravity twice: `manhattan` minimises
+    1/2 |R N - X|_F^2 + 0.3 |X|_1 over rotations R and X, starting at the prior, until the objective falls by less than
+    1e-4; up is the axis nearest the prior. `floor_wall` starts there and takes up = the smallest eigenvector of
+    sum(wall n n^T) - sum(floor n n^T), five times with a cone of 45 degrees and five with 15. The angle between the
+    two is disagreement_deg; `gravity` says which one is up. The floor is the `percentile`-th height up . p of all
+    valid points (exact order statistic). Then, with normals of radius `radius`:
+    height = up . p - floor_m, t = acos(n . up), height_bin = number of `height_edges` at or below the height,
+    normal_bin = number of edges of the folded angle min(t, 180 - t) at or below it.
+
+    depth    (H, W) or (N, H, W) float32 or uint16 in units of `depth_scale` metres, of the camera's size
+    prior    (3,) or (N, 3) where up is expected, camera frame; (0, -1, 0) when None
+    Returns HNLabels (a single image is a batch of one). Verdicts: `no-depth` under `min_valid` of the pixels have
+    depth; `gravity` too few normals, no convergence, or the estimators disagree; `no-floor` under `min_aligned` of the
+    points at or below the floor have a normal within `aligned_deg` of up.
+    Raises TypeError or ValueError for arguments it does not take. HN-labels paper, section 3.2.
+    """
+    n, height, width = checked_depth(depth, camera, depth_scale)
+    edges, cosines = _bins(height_edges, n_normal)
+    window = fit(estimator, radius, 0.25, max_residual, 0.02, 0.01)
+    wide = fit(estimator, gravity_radius, 0.25, max_residual, 0.02, 0.01)
+    rules = _rules(gravity, max_disagreement_deg, percentile, min_valid, min_aligned, aligned_deg)
+    if stride < 1 or threads < 1:
+        raise ValueError(f"stride and threads must be at least 1; got {stride} and {threads}")
+    module = arrays.backend(depth)
+    bins = n_normal * (len(height_edges) + 1)
+    out = _outputs(depth, n, height, width, bins)
+    workers = n if arrays.on_device(depth) or module.__name__.endswith("_emu") else min(threads, max(n, 1))
+    size = module.hn_labels_scratch(height, width, max(radius, gravity_radius), stride)
+    scratch = arrays.empty(depth, (workers, size), "float64")
+    small = [arrays.moved(depth, a) for a in (_priors(prior, n), edges, cosines)]
+    module.hn_labels(
+        arrays.describe(depth, (n, height, width)), depth_scale, (camera.fx, camera.fy, camera.cx, camera.cy), window,
+        wide, stride, rules, *(arrays.describe(a) for a in small), {k: arrays.describe(a) for k, a in out.items()},
+        arrays.describe(scratch), arrays.stream(depth),
+    )  # fmt: skip
+    return HNLabels(**out)
+
+
+def _bins(height_edges: Sequence[float], n_normal: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    edges = np.asarray(height_edges, np.float32).reshape(-1)
+    if not np.all(np.isfinite(edges)) or not np.all(np.diff(edges) > 0):
+        raise ValueError(f"height_edges must be finite and ascending, in metres; got {tuple(height_edges)}")
+    if n_normal < 1 or n_normal * (len(edges) + 1) > IGNORE:
+        raise ValueError(
+            f"n_normal must be at least 1 and n_normal * n_height at most {IGNORE}; got {n_normal} and {len(edges) + 1}"
+        )
+    return edges, np.cos(np.deg2rad(normal_edges_deg(n_normal))).astype(np.float32)
+
+
+def _rules(
+    gravity: Gravity, max_disagreement_deg: float, percentile: float, min_valid: float, min_aligned: float,
+    aligned_deg: float,
+) -> tuple[Any, ...]:  # fmt: skip
+    if gravity not in ("manhattan", "floor_wall"):
+        raise ValueError(f"gravity must be 'manhattan' or 'floor_wall'; got {gravity!r}")
+    if not 0 <= percentile <= 100:
+        raise ValueError(f"percentile must lie between 0 and 100; got {percentile}")
+    if not (0 <= min_valid <= 1 and 0 <= min_aligned <= 1 and 0 < aligned_deg < 90 and max_disagreement_deg > 0):
+        raise ValueError(
+            "min_valid and min_aligned must lie in [0, 1], aligned_deg in (0, 90), max_disagreement_deg above 0; got "
+            f"{min_valid}, {min_aligned}, {aligned_deg}, {max_disagreement_deg}"
+        )
+    cosine = math.cos(math.radians(aligned_deg))
+    return (
+        int(gravity == "floor_wall"), 0.3, 1e-4, 100, 100, max_disagreement_deg, percentile, min_valid, min_aligned,
+        cosine,
+    )  # fmt: skip
+
+
+def _priors(prior: npt.NDArray[np.float64] | None, n: int) -> npt.NDArray[np.float64]:
+    """(N, 3) unit priors; ValueError for another shape or a zero or non-finite vector."""
+    given = np.asarray((0.0, -1.0, 0.0) if prior is None else prior, np.float64)
+    if given.shape not in ((3,), (n, 3)):
+        raise ValueError(f"prior must be (3,) or ({n}, 3); got {given.shape}")
+    length = np.linalg.norm(given, axis=-1, keepdims=True)
+    if not np.all(np.isfinite(given)) or not np.all(length > 0):
+        raise ValueError("prior must be finite and not zero")
+    return np.ascontiguousarray(np.broadcast_to(given / length, (n, 3)))
+
+
+def _outputs(depth: arrays.Array, n: int, height: int, width: int, bins: int) -> dict[str, arrays.Array]:
+    shapes = {
+        "label": ((n, height, width), "uint8"), "up": ((n, 3), "float32"), "figures": ((n, 4), "float32"),
+        "verdict": ((n,), "int32"), "histogram": ((n, bins), "int32"),
+    }  # fmt: skip
+    return {name: arrays.empty(depth, shape, dtype) for name, (shape, dtype) in shapes.items()}

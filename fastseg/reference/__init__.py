@@ -1,0 +1,1 @@
+"""The definition of every op: obvious, slow, written first; imported by tests and benchmarks only."""
