@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +94,9 @@ class Interrupted(Segment):
 
 @pytest.mark.parametrize("workers", [(0, 0), (2, 0), (0, 2)])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_a_stopped_run_resumes_to_the_bit(tmp_path: Path, workers: tuple[int, int], optimizer: str) -> None:
+def test_a_stopped_run_resumes_to_the_bit(
+    tmp_path: Path, workers: tuple[int, int], optimizer: Literal["sgd", "adamw"]
+) -> None:
     network = "fpn/mobilenetv3_small_050"  # it has dropout
     loop = replace(LOOP, optimizer=optimizer, schedule="poly", warmup=2)
     whole = _method(tmp_path / "whole", network=network, loop=loop)

@@ -71,15 +71,13 @@ def augment(
     Colour is resized bilinearly with antialias, the label to the nearest; what scaling leaves empty is grey and 255.
     ValueError: image and label are not of one size, or not uint8.
     """
-    import torch
     from torchvision.transforms.v2 import functional
 
     _check(image, label)
     random = np.random.default_rng(key)
     scale = float(np.exp(random.uniform(np.log(config.min_scale), np.log(config.max_scale))))
     place, flip, factors = random.random(2), random.random() < config.flip, _factors(random, config.jitter)
-    colour = torch.from_numpy(image).permute(2, 0, 1)
-    classes = torch.from_numpy(label)[None]
+    colour, classes = _tensor(image).permute(2, 0, 1), _tensor(label)[None]
     if scale >= 1:
         colour, classes = _crop(colour, classes, size, scale, place)
     else:
@@ -95,11 +93,16 @@ def augment(
 
 def resized(image: Bytes, size: tuple[int, int]) -> Tensor:
     """An image (H, W, 3) uint8 as (3, h, w) uint8, bilinear with antialias: what a network sees in evaluation."""
-    import torch
     from torchvision.transforms.v2 import functional
 
-    small: Tensor = functional.resize(torch.from_numpy(image).permute(2, 0, 1), list(size), antialias=True)
+    small: Tensor = functional.resize(_tensor(image).permute(2, 0, 1), list(size), antialias=True)
     return small.contiguous()
+
+
+def _tensor(array: Bytes) -> Tensor:
+    import torch
+
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def _check(image: Bytes, label: Bytes) -> None:

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastseg.methods.segment import Segment
+
+pytestmark = pytest.mark.torch
+
+
+def _camvid(root: Path, count: int) -> Path:
+    for folder in ("train", "trainannot"):
+        (root / folder).mkdir()
+        for index in range(count):
+            Image.fromarray(np.zeros((36, 48), np.uint8)).save(root / folder / f"f{index}.png")
+    return root
+
+
+def test_the_defaults_are_the_papers() -> None:
+    method = Segment("camvid", Path("images"), Path("run"))
+    assert (method.network, method.size, method.steps, method.batch) == ("segnet/vgg16_bn", "360x480", 40_000, 4)
+    assert (method.lr, method.loop.momentum, method.loop.weight_decay) == (1e-3, 0.9, 5e-4)
+
+
+def test_a_few_images_are_drawn_by_the_seed(tmp_path: Path) -> None:
+    images = _camvid(tmp_path, 3)
+
+    def ids(seed: int, split: str = "train:2") -> list[str]:
+        return list(Segment("camvid", images, tmp_path / "out", split=split, seed=seed).examples().ids())
+
+    assert ids(0) == ids(0) and len(ids(0)) == 2
+    assert len({tuple(ids(seed)) for seed in range(20)}) == 3
+    assert len(ids(0, "train")) == 3
+    for count in ("4", "0", "x", ""):
+        with pytest.raises(ValueError, match="takes 1 to 3 images here"):
+            ids(0, f"train:{count}")
