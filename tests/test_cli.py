@@ -1,0 +1,162 @@
+"""The command line: a table of verbs, options read into a dataclass, a user's mistake in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from fastseg import __version__, cli, doctor
+from fastseg.frames import FrameError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Count the frames of a folder.
+
+    out           where the counts go, 100% of them
+    max_reject    the greatest share of rejected frames
+                  that is still a success
+    """
+
+    out: Path
+    max_reject: float = 0.5
+    workers: int = 2
+    order: Literal["sorted", "shuffled"] = "sorted"
+    fast: bool = True
+    name: str | None = None
+    crop: tuple[int, ...] = ()
+
+
+def _run(*words: str, positional: tuple[str, ...] = ("out",)) -> tuple[int, list[Options]]:
+    seen: list[Options] = []
+
+    def main(options: Options) -> int:
+        seen.append(options)
+        return 0
+
+    return cli.run(Options, main, list(words), positional, prog="count"), seen
+
+
+def test_flags_fill_the_dataclass_with_either_spelling() -> None:
+    words = ["here", "--max-reject", "0.25", "--workers=-1", "--no-fast", "--crop", "[3, 4]", "--name", "5"]
+    assert _run(*words) == (0, [Options(Path("here"), 0.25, -1, fast=False, name="5", crop=(3, 4))])
+    assert _run("--max_reject", "0.25", "here")[1] == [Options(Path("here"), 0.25)]
+    assert _run("--fast", "here")[1] == _run("--fast", "true", "here")[1] == [Options(Path("here"))]
+    assert _run("here", "--fast=false")[1] == [Options(Path("here"), fast=False)]
+
+
+def test_flags_override_a_config_file_wherever_they_stand(tmp_path: Path) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text("workers: 7\nname: kitchen\n")
+    assert _run("here", "--config", str(file))[1] == [Options(Path("here"), workers=7, name="kitchen")]
+    assert _run("--config", str(file), "--workers", "9", "here")[1][0].workers == 9
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--out", "x", "--worker", "3"], "count: no option --worker (did you mean --workers?); --help lists them"),
+        (["x", "y"], "count: unexpected argument 'y'; options are given as --name value"),
+        (["x", "--workers"], "count: option --workers needs a value"),
+        (["x", "--workers", "many"], "count: --workers: expected int; got many"),
+        (["x", "--order", "random"], "count: --order: expected Literal['sorted', 'shuffled']; got random"),
+        ([], "count: option --out is required"),
+        (["x", "--config", "absent.yaml"], "count: --config: File does not exist: "),
+    ],
+)
+def test_a_mistake_is_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(*words) == (2, [])
+    error = capsys.readouterr().err
+    assert error.startswith(sentence) and error.count("\n") == 1
+
+
+def test_an_unknown_key_of_a_config_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text("wokers: 7\n")
+    assert _run("x", "--config", str(file)) == (2, [])
+    assert "wokers" in capsys.readouterr().err
+
+
+def test_a_config_file_cannot_run_code(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    file = tmp_path / "options.yaml"
+    file.write_text(f"name: !!python/object/apply:os.mkdir ['{marker}']\n")
+    assert _run("x", "--config", str(file)) == (2, [])
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (ValueError("depth must be\n  metres"), 2, "count: depth must be metres\n"),
+        (FrameError("size", "a.png is 3x4"), 2, "count: a.png is 3x4\n"),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "a.png"),
+            2,
+            "a.png: no such file or directory\n",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "out"), 2, "count: out: permission denied\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "out"), 1, "count: out: no space left on device\n"),
+        (KeyboardInterrupt(), 130, "count: interrupted\n"),
+    ],
+)
+def test_what_a_program_raises_becomes_an_exit_code(
+    error: BaseException, code: int, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(options: Options) -> int:
+        raise error
+
+    assert cli.run(Options, main, ["x"], ("out",), prog="count") == code
+    assert capsys.readouterr().err.endswith(sentence)
+
+
+def test_debug_shows_the_traceback_and_bugs_always_do() -> None:
+    def main(options: Options) -> int:
+        raise ValueError("wrong") if options.workers else KeyError("bug")
+
+    with pytest.raises(ValueError, match="wrong"):
+        cli.run(Options, main, ["x", "--debug"], ("out",))
+    with pytest.raises(KeyError):
+        cli.run(Options, main, ["x", "--workers", "0"], ("out",))
+
+
+def test_help_tells_what_each_field_means(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        _run("--help")
+    text = " ".join(capsys.readouterr().out.split())
+    assert end.value.code == 0
+    assert "where the counts go, 100% of them" in text
+    assert "the greatest share of rejected frames that is still a success" in text
+
+
+def test_the_table_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"\n  {verb} " in text for verb in cli.VERBS)
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+def test_an_unknown_verb_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["trian"]) == 2
+    assert capsys.readouterr().err == "fastseg: no verb 'trian' (did you mean train?); `fastseg --help` lists them\n"
+
+
+def test_python_m_fastseg_is_the_same_table() -> None:
+    done = subprocess.run([sys.executable, "-m", "fastseg", "nonsense"], capture_output=True, text=True)
+    assert done.returncode == 2 and "no verb 'nonsense'" in done.stderr
+
+
+def test_doctor_reports_the_backends(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.cli(["--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["_cpu"].startswith("works (compiler ") and found["fastseg"].startswith(__version__)
+    assert doctor.backend("_absent").startswith("absent (")
+    assert doctor.version("no-such-package-here") == "not installed"

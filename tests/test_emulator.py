@@ -1,0 +1,121 @@
+"""The emulator runs right kernels rightly, catches each mistake it is there for, and then runs every op's tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROLOGUE = """
+import numpy as np
+import fastseg._emu as emu
+from fastseg.ops.arrays import describe
+x = np.random.default_rng(0).integers(-50, 50, 150).astype(np.float32)
+expected = np.add.reduceat(x, [0, 64, 128])
+def run(check, schedule="forward", seed=0):
+    emu.set_schedule(schedule, seed)
+    out = np.zeros(3, np.float32)
+    getattr(emu, "check_" + check)(describe(x), describe(out))
+    return out
+def message(check):
+    try:
+        run(check)
+    except RuntimeError as error:
+        return str(error)
+    raise SystemExit(check + " was not caught")
+"""
+
+
+def _sanitizers() -> str:
+    compiler = shutil.which("gcc")
+    if compiler is None or importlib.util.find_spec("fastseg._emu") is None:
+        pytest.skip("fastseg._emu is not built: pip install -e . -Ccmake.define.FASTSEG_EMULATOR=ON")
+    paths = [
+        subprocess.run([compiler, f"-print-file-name={lib}"], check=True, capture_output=True, text=True).stdout.strip()
+        for lib in ("libasan.so", "libubsan.so")
+    ]
+    return " ".join(paths)
+
+
+def _python(*arguments: str, timeout: int = 120) -> subprocess.CompletedProcess[str]:
+    """Python with the sanitizers loaded first, as an extension that was compiled with them needs."""
+    environment = os.environ | {"LD_PRELOAD": _sanitizers(), "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+
+
+def _passes(body: str) -> None:
+    done = _python("-c", PROLOGUE + body)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_right_kernels_give_the_same_sums_in_every_schedule() -> None:
+    _passes("""
+for schedule in ("forward", "reverse", "random"):
+    for check in ("block_sum", "warp_sum"):
+        for seed in range(5):
+            assert (run(check, schedule, seed) == expected).all(), (check, schedule, seed)
+""")
+
+
+def test_a_missing_barrier_shows_as_poison_or_another_sum() -> None:
+    _passes("""
+assert np.isnan(run("missing_barrier", "forward")).all()
+assert any(not np.array_equal(run("missing_barrier", "random", seed), expected) for seed in range(5))
+""")
+
+
+def test_a_divergent_barrier_is_reported_with_its_line() -> None:
+    _passes("""
+text = message("divergent_barrier")
+assert "of 64 threads 24 have exited, 40 wait for a barrier at " in text and "emulator_check.cu:" in text, text
+text = message("divergent_warp")
+assert "32 wait for a warp primitive at " in text and "emulator_check.cu:" in text, text
+assert (run("block_sum") == expected).all(), "the emulator must work after an abandoned launch"
+""")
+
+
+def test_an_index_outside_a_view_names_the_thread() -> None:
+    _passes("""
+assert message("index") == "thread (0, 0, 0) of block (0, 0, 0): index 150 of axis 0 leaves its length 150"
+""")
+
+
+@pytest.mark.parametrize("check", ["tile_overrun", "array_overrun"])
+def test_an_overrun_stops_the_process_with_a_sanitizer_report(check: str) -> None:
+    done = _python("-c", PROLOGUE + f"run({check!r})")
+    assert done.returncode != 0
+    assert "AddressSanitizer: heap-buffer-overflow" in done.stderr and f"in {check}" in done.stderr, done.stderr[-3000:]
+
+
+def test_wrong_arguments_are_refused_again_in_cpp() -> None:
+    _passes("""
+out = np.zeros(3, np.float32)
+for bad in (np.zeros(150), np.zeros((150, 1), np.float32)):
+    try:
+        emu.check_block_sum(describe(bad), describe(out))
+    except ValueError as error:
+        assert "x " in str(error)
+    else:
+        raise SystemExit("not refused")
+try:
+    emu.check_block_sum((1, "float32", True, (150,)), describe(out))
+except ValueError as error:
+    assert "must lie in host memory" in str(error)
+else:
+    raise SystemExit("not refused")
+""")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_op_passes_its_tests_on_the_emulated_kernels() -> None:
+    done = _python("-m", "pytest", "tests/ops", "--emulator", "-m", "not torch", "-q", "-x", timeout=880)
+    no_tests_yet = 5
+    assert done.returncode in (0, no_tests_yet), done.stdout[-6000:] + done.stderr[-6000:]
