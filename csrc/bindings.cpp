@@ -151,15 +151,15 @@ fs::View<T, R> optional(const py::object& described, const char* name) {
 }
 
 void bind_labels(py::module_& m) {
-  m.def("normals", [](const py::object& depth, float scale, const py::tuple& camera, const py::tuple& window,
-                      int stride, const py::object& points, const py::object& normals, const py::object& scratch,
-                      std::uintptr_t handle) {
-    call<fs::Normals>(fs::normals,
-                      {depth_images(depth), scale, pinhole(camera), fit(window), stride,
-                       optional<float, 4>(points, "points"), optional<float, 4>(normals, "normals"),
-                       optional<double, 2>(scratch, "scratch")},
-                      handle);
-  });
+  m.def("normals",
+        [](const py::object& depth, float scale, const py::tuple& camera, const py::tuple& window, int stride,
+           const py::object& points, const py::object& normals, const py::object& scratch, std::uintptr_t handle) {
+          call<fs::Normals>(
+              fs::normals,
+              {depth_images(depth), scale, pinhole(camera), fit(window), stride, optional<float, 4>(points, "points"),
+               optional<float, 4>(normals, "normals"), optional<double, 2>(scratch, "scratch")},
+              handle);
+        });
   m.def("hn_labels", [](const py::object& depth, float scale, const py::tuple& camera, const py::tuple& window,
                         const py::tuple& gravity_window, int stride, const py::tuple& thresholds,
                         const py::object& prior, const py::object& height_edges, const py::object& normal_cosines,
@@ -192,7 +192,17 @@ void check(const py::object& x, const py::object& sum) {
   call<fs::EmulatorCheck>(Check, {view<const float, 1>(x, "x"), view<float, 1>(sum, "sum")}, 0);
 }
 
+void check_linear_algebra(const py::object& m, const py::object& value, const py::object& vector,
+                          const py::object& smallest, const py::object& rotation) {
+  call<fs::LinearAlgebraCheck>(
+      fs::check_linear_algebra,
+      {view<const float, 3>(m, "m"), view<float, 2>(value, "value"), view<float, 3>(vector, "vector"),
+       view<float, 2>(smallest, "smallest"), view<float, 3>(rotation, "rotation")},
+      0);
+}
+
 void bind_emulator(py::module_& m) {
+  m.def("check_linear_algebra", &check_linear_algebra);
   m.def("set_schedule", &set_schedule, py::arg("name"), py::arg("seed") = 0);
   m.def("check_block_sum", &check<fs::check_block_sum>);
   m.def("check_warp_sum", &check<fs::check_warp_sum>);

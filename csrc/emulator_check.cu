@@ -1,5 +1,6 @@
 #include "emulator_check.h"
 #include "for_each.h"
+#include "vec3.h"
 
 namespace fs {
 namespace {
@@ -66,6 +67,21 @@ FS_KERNEL void index_outside(EmulatorCheck c) {
   if (threadIdx.x == 0) c.sum(blockIdx.x) = c.x(c.x.size());
 }
 
+FS_HD void store(const View3<float>& out, std::int64_t i, int row, Vec3f v) {
+  out(i, row, 0) = v.x, out(i, row, 1) = v.y, out(i, row, 2) = v.z;
+}
+
+FS_HD void solve(const LinearAlgebraCheck& c, std::int64_t i) {
+  auto row = [&](int r) { return Vec3f{c.m(i, r, 0), c.m(i, r, 1), c.m(i, r, 2)}; };
+  const Mat3f m{row(0), row(1), row(2)}, s = transpose(m) * m, rotation = nearest_rotation(m);
+  const Sym3f symmetric{s.r0.x, s.r0.y, s.r0.z, s.r1.y, s.r1.z, s.r2.z};
+  const Eigen3<float> pairs = eigen(symmetric);
+  const Vec3f smallest = smallest_eigenvector(symmetric);
+  for (int k = 0; k < 3; ++k) c.value(i, k) = pairs.value[k], store(c.vector, i, k, pairs.vector[k]);
+  c.smallest(i, 0) = smallest.x, c.smallest(i, 1) = smallest.y, c.smallest(i, 2) = smallest.z;
+  store(c.rotation, i, 0, rotation.r0), store(c.rotation, i, 1, rotation.r1), store(c.rotation, i, 2, rotation.r2);
+}
+
 void run(void (*kernel)(EmulatorCheck), const EmulatorCheck& c, Stream stream) {
   const unsigned blocks = static_cast<unsigned>(c.sum.size());
   launch(kernel, {blocks}, {kThreads}, 2 * sizeof(float), stream, c);
@@ -73,6 +89,9 @@ void run(void (*kernel)(EmulatorCheck), const EmulatorCheck& c, Stream stream) {
 
 }  // namespace
 
+void check_linear_algebra(const LinearAlgebraCheck& c, Stream stream) {
+  for_each(c.m.shape[0], stream, [=] FS_LAMBDA(std::int64_t i) { solve(c, i); });
+}
 void check_block_sum(const EmulatorCheck& c, Stream stream) {
   run(block_sum, c, stream);
 }

@@ -10,6 +10,16 @@ struct EmulatorCheck {
   View1<float> sum;      // (blocks,) one sum for each block of 64 values
 };
 
+// vec3.h on each matrix of m: the eigenpairs and smallest eigenvector of m^T m, and the rotation nearest to m.
+struct LinearAlgebraCheck {
+  View3<const float> m;   // (n, 3, 3)
+  View2<float> value;     // (n, 3) ascending
+  View3<float> vector;    // (n, 3, 3) row i belongs to value i
+  View2<float> smallest;  // (n, 3)
+  View3<float> rotation;  // (n, 3, 3)
+};
+
+void check_linear_algebra(const LinearAlgebraCheck& c, Stream stream);
 void check_block_sum(const EmulatorCheck& c, Stream stream);
 void check_warp_sum(const EmulatorCheck& c, Stream stream);
 void check_missing_barrier(const EmulatorCheck& c, Stream stream);

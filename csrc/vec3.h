@@ -161,7 +161,11 @@ FS_HD T smallest_eigenvalue(const Sym3<T>& m) {
 // The unit eigenvector of the smallest eigenvalue: closed form, or Jacobi where the closed form loses its digits.
 // Its rounding error grows as eps * |m| / gap; centre and scale the covariance before, or use Sym3<double>.
 template <class T>
-FS_HD Vec3<T> smallest_eigenvector(const Sym3<T>& m) {
+FS_HD Vec3<T> smallest_eigenvector(const Sym3<T>& given) {
+  const T most = std::fmax(std::fmax(std::fabs(given.xx), std::fmax(std::fabs(given.yy), std::fabs(given.zz))),
+                           std::fmax(std::fabs(given.xy), std::fmax(std::fabs(given.xz), std::fabs(given.yz))));
+  const T k = most > 0 ? 1 / most : T(1);  // fourth powers follow: keep them away from underflow
+  const Sym3<T> m{k * given.xx, k * given.xy, k * given.xz, k * given.yy, k * given.yz, k * given.zz};
   const T e = smallest_eigenvalue(m);
   const Vec3<T> r0{m.xx - e, m.xy, m.xz}, r1{m.xy, m.yy - e, m.yz}, r2{m.xz, m.yz, m.zz - e};
   const Vec3<T> c01 = cross(r0, r1), c02 = cross(r0, r2), c12 = cross(r1, r2);

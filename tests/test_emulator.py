@@ -113,6 +113,34 @@ else:
 """)
 
 
+def test_small_linear_algebra_agrees_with_numpy() -> None:
+    _passes("""
+random = np.random.default_rng(0)
+m = random.normal(size=(900, 3, 3)).astype(np.float32)
+m[:200, 2] *= 1e-3                                    # nearly flat
+m[200:300, 2] = 0                                     # flat
+m[300:400] = np.eye(3) * random.normal(size=(100, 1, 1))  # three equal eigenvalues, reflections
+m[400:500] *= 1e-6
+m[500] = 0
+value, vector, smallest, rotation = (np.full((900, *s), np.nan, np.float32) for s in ((3,), (3, 3), (3,), (3, 3)))
+emu.check_linear_algebra(*map(describe, (m, value, vector, smallest, rotation)))
+x = m.astype(np.float64)
+s = x.transpose(0, 2, 1) @ x
+exact = np.linalg.eigvalsh(s)
+scale = exact[:, 2:] + 1e-30
+close = lambda a, b, tolerance: np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
+close(value / scale, exact / scale, 3e-6)  # float32: 2^-24 times the rounding of some 30 operations
+close(vector @ vector.transpose(0, 2, 1), np.broadcast_to(np.eye(3), m.shape), 3e-6)
+close((vector @ s - exact[:, :, None] * vector) / scale[:, :, None], 0, 3e-6)
+close((np.einsum("nij,nj->ni", s, smallest) - exact[:, :1] * smallest) / scale, 0, 3e-6)
+close(np.linalg.norm(smallest, axis=1), 1, 1e-6)
+u, d, v = np.linalg.svd(x)
+best = d[:, 0] + d[:, 1] + np.linalg.det(u @ v) * d[:, 2]  # the largest trace(R^T m) of any rotation R
+close((best - np.einsum("nij,nij->n", rotation, x)) / (d.sum(1) + 1e-30), 0, 1e-5)
+close(np.linalg.det(rotation), 1, 1e-5)
+""")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_op_passes_its_tests_on_the_emulated_kernels() -> None:
