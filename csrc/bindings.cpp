@@ -120,7 +120,8 @@ fs::Fit fit(const py::tuple& t) {
           t[2].cast<int>(),
           t[3].cast<float>(),
           t[4].cast<float>(),
-          t[5].cast<float>()};
+          t[5].cast<float>(),
+          t[6].cast<float>()};
 }
 
 fs::Rules rules(const py::tuple& t) {

@@ -6,6 +6,9 @@
 #include "for_each.h"
 #include "normals_rows.h"
 
+// Lanes never cross a call that is not inlined, so their calling convention does not matter.
+#pragma GCC diagnostic ignored "-Wpsabi"
+
 namespace fs {
 namespace {
 
@@ -16,114 +19,138 @@ struct Columns {
   float *n, *j, *jj;
 };
 
-// Window sums of Columns along the row: `weight` 1, k and k^2 with k = 0 at the window's first column.
-struct Windows {
-  double *d, *kd, *jd, *dd;
-  float *n, *k, *kk, *j, *kj, *jj;
-};
-
-constexpr std::int64_t kColumnDoubles = 3, kColumnFloats = 3, kWindowDoubles = 4, kWindowFloats = 6;
+constexpr std::int64_t kColumnDoubles = 3, kColumnFloats = 3;
+constexpr int kLanes = 16, kPatch = kLanes + 2 * kMaxRadius;
 
 std::int64_t padded(std::int64_t width, int radius) {
-  return (width + 2 * radius + 7) / 8 * 8;
+  return (width + kLanes + 2 * radius + 7) / 8 * 8;
 }
 
-struct Buffers {
-  Columns columns;
-  Windows part, sum;  // sums over 2^b columns, and over the whole window
-};
-
-Buffers cut(double* scratch, std::int64_t width, int radius) {
+Columns cut(double* scratch, std::int64_t width, int radius) {
   const std::int64_t n = padded(width, radius);
-  double* doubles = scratch;
-  float* floats = reinterpret_cast<float*>(scratch + (kColumnDoubles + 2 * kWindowDoubles) * n);
-  auto next_d = [&] { return std::exchange(doubles, doubles + n); };
-  auto next_f = [&] { return std::exchange(floats, floats + n); };
-  auto windows = [&] {
-    return Windows{next_d(), next_d(), next_d(), next_d(), next_f(), next_f(), next_f(), next_f(), next_f(), next_f()};
-  };
-  const Columns columns{next_d(), next_d(), next_d(), next_f(), next_f(), next_f()};
-  const Windows part = windows();
-  return {columns, part, windows()};
+  float* const floats = reinterpret_cast<float*>(scratch + kColumnDoubles * n);
+  return {scratch, scratch + n, scratch + 2 * n, floats, floats + n, floats + 2 * n};
 }
 
 // Moves the columns' window down by one row: `leaving` goes out above, `entering` comes in below (each may be null).
 FS_CLONES void slide_columns(const Columns& c, const float* leaving, const float* entering, std::int64_t width,
                              int radius) {
   const float r = static_cast<float>(radius);
-  if (leaving)
+  if (leaving) {
+#pragma GCC ivdep
     for (std::int64_t u = 0; u < width; ++u) {
       const double q = leaving[u];
       const float m = leaving[u] > 0 ? 1.f : 0.f;
       c.n[u] -= m, c.j[u] += r * m, c.jj[u] -= r * r * m;
-      c.d[u] -= q, c.jd[u] += radius * q, c.dd[u] -= q * q;
+      c.d[u] -= q, c.jd[u] += r * q, c.dd[u] -= q * q;
     }
-  for (std::int64_t u = 0; u < width; ++u) {  // every row left is one row higher now
-    c.jj[u] += c.n[u] - 2 * c.j[u], c.j[u] -= c.n[u], c.jd[u] -= c.d[u];
   }
-  if (entering)
+#pragma GCC ivdep
+  for (std::int64_t u = 0; u < width; ++u)  // every row left is one row higher now
+    c.jj[u] += c.n[u] - 2 * c.j[u], c.j[u] -= c.n[u], c.jd[u] -= c.d[u];
+  if (entering) {
+#pragma GCC ivdep
     for (std::int64_t u = 0; u < width; ++u) {
       const double q = entering[u];
       const float m = entering[u] > 0 ? 1.f : 0.f;
       c.n[u] += m, c.j[u] += r * m, c.jj[u] += r * r * m;
-      c.d[u] += q, c.jd[u] += radius * q, c.dd[u] += q * q;
+      c.d[u] += q, c.jd[u] += r * q, c.dd[u] += q * q;
     }
-}
-
-FS_CLONES void start_windows(const Columns& c, const Windows& w, std::int64_t n) {
-  for (std::int64_t p = 0; p < n; ++p) {
-    w.d[p] = c.d[p], w.kd[p] = 0, w.jd[p] = c.jd[p], w.dd[p] = c.dd[p];
-    w.n[p] = c.n[p], w.k[p] = 0, w.kk[p] = 0, w.j[p] = c.j[p], w.kj[p] = 0, w.jj[p] = c.jj[p];
   }
 }
 
-// to[p] += from[p + offset], with from's weights counted from p. `to` may be `from`: a vector of weighted sums is taken
-// before the sums it is made of change.
-FS_CLONES void add_windows(const Windows& to, const Windows& from, std::int64_t offset, std::int64_t n) {
-  const float o = static_cast<float>(offset);
+// Sixteen pixels side by side; the compiler cuts it into whatever registers the machine has.
+typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float)), aligned(4)));
+
+FS_HD Lanes at(const float* p) {
+  Lanes out;
+  __builtin_memcpy(&out, p, sizeof out);
+  return out;
+}
+
+// The columns under kLanes pixels and their margins, with 1 / z counted from `base`.
+struct Patch {
+  float n[kPatch], j[kPatch], jj[kPatch], d[kPatch], jd[kPatch], dd[kPatch];
+  float base;
+  bool full;  // every pixel of every window is valid
+};
+
+FS_HD void fill(Patch& p, const Columns& c, std::int64_t from, int length, float base, int window) {
+  const double b = base;
+  int holes = 0;
+  p.base = base;
 #pragma GCC ivdep
-  for (std::int64_t p = 0; p < n; ++p) {
-    const std::int64_t f = p + offset;
-    to.kd[p] += from.kd[f] + o * from.d[f], to.d[p] += from.d[f];
-    to.jd[p] += from.jd[f], to.dd[p] += from.dd[f];
+  for (int k = 0; k < length; ++k) {
+    const double n = c.n[from + k], d = c.d[from + k];
+    p.n[k] = c.n[from + k], p.j[k] = c.j[from + k], p.jj[k] = c.jj[from + k];
+    p.d[k] = static_cast<float>(d - b * n);
+    p.jd[k] = static_cast<float>(c.jd[from + k] - b * c.j[from + k]);
+    p.dd[k] = static_cast<float>(c.dd[from + k] - 2 * b * d + b * b * n);
+    holes += c.n[from + k] != static_cast<float>(window);
   }
-#pragma GCC ivdep
-  for (std::int64_t p = 0; p < n; ++p) {
-    const std::int64_t f = p + offset;
-    to.kk[p] += from.kk[f] + 2 * o * from.k[f] + o * o * from.n[f];
-    to.k[p] += from.k[f] + o * from.n[f], to.n[p] += from.n[f];
-    to.kj[p] += from.kj[f] + o * from.j[f], to.j[p] += from.j[f], to.jj[p] += from.jj[f];
-  }
+  p.full = holes == 0;
 }
 
-void clear_windows(const Windows& w, std::int64_t n) {
-  for (double* a : {w.d, w.kd, w.jd, w.dd}) std::fill_n(a, n, 0.);
-  for (float* a : {w.n, w.k, w.kk, w.j, w.kj, w.jj}) std::fill_n(a, n, 0.f);
-}
+struct LaneSums {
+  Lanes n{}, i{}, j{}, ii{}, ij{}, jj{}, d{}, id{}, jd{}, dd{};
+};
 
-// b.sum = sums over 2 radius + 1 columns, by doubling: as many steps as the window's width has bits.
-void sum_windows(const Buffers& b, std::int64_t width, int radius) {
-  const std::int64_t length = width + 2 * radius, window = 2 * radius + 1;
-  start_windows(b.columns, b.part, length);
-  clear_windows(b.sum, width);
-  for (std::int64_t size = 1, offset = 0; size <= window; size *= 2) {
-    if (window & size) add_windows(b.sum, b.part, offset, width), offset += size;
-    if (2 * size <= window) add_windows(b.part, b.part, size, length - 2 * size + 1);
+FS_HD void add_depths(LaneSums& s, const Patch& p, int radius) {
+  for (int k = 0; k <= 2 * radius; ++k) {
+    const float i = static_cast<float>(k - radius);
+    const Lanes d = at(p.d + k);
+    s.d += d, s.id += i * d, s.jd += at(p.jd + k), s.dd += at(p.dd + k);
   }
 }
 
-FS_CLONES void solve_row(const Windows& w, const float* q, const Pinhole& camera, const Fit& fit, std::int64_t v,
+FS_HD void add_places(LaneSums& s, const Patch& p, int radius) {
+  for (int k = 0; k <= 2 * radius; ++k) {
+    const float i = static_cast<float>(k - radius);
+    const Lanes n = at(p.n + k), j = at(p.j + k);
+    s.n += n, s.i += i * n, s.ii += i * i * n, s.j += j, s.ij += i * j, s.jj += at(p.jj + k);
+  }
+}
+
+// What add_places finds when every pixel of the window is valid.
+FS_HD void full_places(LaneSums& s, int radius) {
+  const float r = static_cast<float>(radius), window = 2 * r + 1, second = window * window * r * (r + 1) / 3;
+  s.n = Lanes{} + window * window, s.ii = s.jj = Lanes{} + second;
+}
+
+// The same sums as arrays, which is what the compiler turns a loop over pixels into vectors from.
+struct LaneArrays {
+  float n[kLanes], i[kLanes], j[kLanes], ii[kLanes], ij[kLanes], jj[kLanes], d[kLanes], id[kLanes], jd[kLanes],
+      dd[kLanes];
+};
+
+// The normals of one row from the sums of its columns, kLanes pixels at a time.
+FS_CLONES void solve_row(const Columns& c, const float* q, const Pinhole& camera, const Fit& fit, std::int64_t v,
                          std::int64_t width, float* nx, float* ny, float* nz) {
-  const float r = static_cast<float>(fit.radius);
+  Patch p;
+  LaneArrays a;
+  float centre[kLanes], x[kLanes], y[kLanes], z[kLanes];
+  for (std::int64_t u = 0; u < width; u += kLanes) {
+    const std::int64_t lanes = std::min<std::int64_t>(kLanes, width - u);
+    for (std::int64_t l = 0; l < kLanes; ++l) centre[l] = q[u + std::min(l, lanes - 1)];
+    fill(p, c, u, kLanes + 2 * fit.radius, q[u + lanes / 2], 2 * fit.radius + 1);
+    LaneSums s;
+    add_depths(s, p, fit.radius);
+    if (p.full)
+      full_places(s, fit.radius);
+    else
+      add_places(s, p, fit.radius);
+    __builtin_memcpy(&a, &s, sizeof a);
+    const float left = static_cast<float>(u);
 #pragma GCC ivdep
-  for (std::int64_t u = 0; u < width; ++u) {
-    PlaneSums s;
-    s.n = w.n[u], s.i = w.k[u] - r * w.n[u], s.ii = w.kk[u] - 2 * r * w.k[u] + r * r * w.n[u];
-    s.j = w.j[u], s.ij = w.kj[u] - r * w.j[u], s.jj = w.jj[u];
-    s.d = w.d[u], s.id = w.kd[u] - r * w.d[u], s.jd = w.jd[u], s.dd = w.dd[u];
-    const Vec3f n = plane_normal(s, camera, fit, static_cast<float>(static_cast<int>(u)), static_cast<float>(v),
-                                 q[u] > 0);
-    nx[u] = n.x, ny[u] = n.y, nz[u] = n.z;
+    for (int l = 0; l < kLanes; ++l) {
+      const PlaneSums one{a.n[l], a.i[l],  a.j[l],  a.ii[l], a.ij[l], a.jj[l],
+                          a.d[l], a.id[l], a.jd[l], a.dd[l], p.base};
+      const Vec3f n = plane_normal(one, camera, fit, left + static_cast<float>(l), static_cast<float>(v),
+                                   centre[l] > 0);
+      x[l] = n.x, y[l] = n.y, z[l] = n.z;
+    }
+    const std::size_t bytes = static_cast<std::size_t>(lanes) * sizeof(float);
+    __builtin_memcpy(nx + u, x, bytes), __builtin_memcpy(ny + u, y, bytes), __builtin_memcpy(nz + u, z, bytes);
   }
 }
 
@@ -170,24 +197,32 @@ FS_CLONES void invert(const float* raw, std::int64_t n, float scale, float* q) {
   for (std::int64_t i = 0; i < n; ++i) q[i] = inverse(metres(raw[i], scale));
 }
 
-template <class T>
-void write_points(const T* raw, const Normals& a, std::int64_t frame) {
-  const std::int64_t height = a.depth.shape[1], width = a.depth.shape[2];
-  const float nan = std::numeric_limits<float>::quiet_NaN();
-  for (std::int64_t v = 0; v < height; ++v)
-    for (std::int64_t u = 0; u < width; ++u) {
-      const float z = metres(raw[(frame * height + v) * width + u], a.scale);
-      const Vec3f p = (z > 0 ? z : nan) * ray(a.camera, static_cast<float>(u), static_cast<float>(v));
-      a.points(frame, 0, v, u) = p.x, a.points(frame, 1, v, u) = p.y, a.points(frame, 2, v, u) = p.z;
-    }
+// A row of points from its inverse depth.
+FS_CLONES void points_row(const float* q, const Pinhole& k, std::int64_t v, std::int64_t width, float* x, float* y,
+                          float* z) {
+#pragma GCC ivdep
+  for (std::int64_t u = 0; u < width; ++u) {
+    const float depth = q[u] > 0 ? 1 / q[u] : std::numeric_limits<float>::quiet_NaN();
+    const Vec3f p = depth * ray(k, static_cast<float>(static_cast<int>(u)), static_cast<float>(v));
+    x[u] = p.x, y[u] = p.y, z[u] = p.z;
+  }
 }
 
-void write_normals(const Normals& a, std::int64_t frame, double* scratch) {
+void write_points(const Normals& a, std::int64_t frame, const float* q) {
+  const std::int64_t width = a.depth.shape[2];
+  for (std::int64_t v = 0; v < a.depth.shape[1]; ++v)
+    points_row(q + v * width, a.camera, v, width, &a.points(frame, 0, v, 0), &a.points(frame, 1, v, 0),
+               &a.points(frame, 2, v, 0));
+}
+
+void write_frame(const Normals& a, std::int64_t frame, double* scratch) {
   const std::int64_t height = a.depth.shape[1], width = a.depth.shape[2], size = height * width, s = a.stride;
   float* q = reinterpret_cast<float*>(scratch);
   float* rows = q + size + size % 2;
   float* const row[3] = {rows, rows + width, rows + 2 * width};
   inverse_depth(a.depth, frame * size, size, a.scale, q);
+  if (a.points.data) write_points(a, frame, q);
+  if (!a.normals.data) return;
   NormalRows sweep(q, height, width, a.camera, a.fit, scratch + (size + 1) / 2 + (3 * width + 1) / 2);
   for (std::int64_t v = 0; v < height; v += s) {
     float* const whole[3] = {&a.normals(frame, 0, v / s, 0), &a.normals(frame, 1, v / s, 0),
@@ -202,8 +237,8 @@ void write_normals(const Normals& a, std::int64_t frame, double* scratch) {
 }  // namespace
 
 std::int64_t normal_rows_scratch(std::int64_t width, int radius) {
-  const std::int64_t n = padded(width, radius);
-  return (kColumnDoubles + 2 * kWindowDoubles) * n + (kColumnFloats + 2 * kWindowFloats) * n / 2 + 5 * width;
+  const std::int64_t columns = (kColumnDoubles + (kColumnFloats + 1) / 2) * padded(width, radius);
+  return std::max(columns, 5 * width);  // ten rows of floats for pca
 }
 
 NormalRows::NormalRows(const float* q, std::int64_t height, std::int64_t width, const Pinhole& camera, const Fit& fit,
@@ -213,20 +248,17 @@ NormalRows::NormalRows(const float* q, std::int64_t height, std::int64_t width, 
 }
 
 void NormalRows::slide(std::int64_t v) {
-  const Buffers b = cut(scratch_, width_, fit_.radius);
+  Columns c = cut(scratch_, width_, fit_.radius);
   const std::int64_t r = fit_.radius, top = v - r - 1;
-  Columns inner = b.columns;
-  inner.d += r, inner.jd += r, inner.dd += r, inner.n += r, inner.j += r, inner.jj += r;
-  slide_columns(inner, top >= 0 ? q_ + top * width_ : nullptr, v + r < height_ ? q_ + (v + r) * width_ : nullptr,
-                width_, fit_.radius);
+  c.d += r, c.jd += r, c.dd += r, c.n += r, c.j += r, c.jj += r;
+  slide_columns(c, top >= 0 ? q_ + top * width_ : nullptr, v + r < height_ ? q_ + (v + r) * width_ : nullptr, width_,
+                fit_.radius);
 }
 
 void NormalRows::row(std::int64_t v, float* const (&out)[3]) {
   if (fit_.estimator == Estimator::kPca) return pca_row(q_, height_, width_, camera_, fit_, v, scratch_, out);
   for (; next_ <= v; ++next_) slide(next_);
-  const Buffers b = cut(scratch_, width_, fit_.radius);
-  sum_windows(b, width_, fit_.radius);
-  solve_row(b.sum, q_ + v * width_, camera_, fit_, v, width_, out[0], out[1], out[2]);
+  solve_row(cut(scratch_, width_, fit_.radius), q_ + v * width_, camera_, fit_, v, width_, out[0], out[1], out[2]);
 }
 
 void inverse_depth(const Array& depth, std::int64_t at, std::int64_t n, float scale, float* q) {
@@ -240,11 +272,7 @@ std::int64_t normals_scratch(std::int64_t height, std::int64_t width, int radius
 
 void normals(const Normals& args, Stream) {
   for_each_worker(args.depth.shape[0], args.scratch.shape[0], [&](std::int64_t frame, std::int64_t worker) {
-    if (args.points.data && args.depth.dtype == DType::kUint16)
-      write_points(static_cast<const std::uint16_t*>(args.depth.data), args, frame);
-    if (args.points.data && args.depth.dtype == DType::kFloat32)
-      write_points(static_cast<const float*>(args.depth.data), args, frame);
-    if (args.normals.data) write_normals(args, frame, &args.scratch(worker, 0));
+    write_frame(args, frame, &args.scratch(worker, 0));
   });
 }
 

@@ -62,13 +62,16 @@ FS_DEVICE Column column_sums(const float* tile, const Tile& t, int row, int colu
   return s;
 }
 
-FS_DEVICE PlaneSums window_sums(const Column* columns, const Tile& t, int row, int column) {
+FS_DEVICE PlaneSums window_sums(const Column* columns, const Tile& t, int row, int column, float base) {
   PlaneSums s;
+  s.base = base;
+  const double b = base;
   for (int i = -t.radius; i <= t.radius; ++i) {
     const Column& c = columns[row * t.columns + column + t.radius + i];
-    const float w = static_cast<float>(i);
+    const float w = static_cast<float>(i), d = static_cast<float>(c.d - b * c.n);
     s.n += c.n, s.i += w * c.n, s.ii += w * w * c.n, s.j += c.j, s.ij += w * c.j, s.jj += c.jj;
-    s.d += c.d, s.id += static_cast<double>(w) * c.d, s.jd += c.jd, s.dd += c.dd;
+    s.d += d, s.id += w * d, s.jd += static_cast<float>(c.jd - b * c.j);
+    s.dd += static_cast<float>(c.dd - 2 * b * c.d + b * b * c.n);
   }
   return s;
 }
@@ -88,10 +91,10 @@ FS_KERNEL void plane_kernel(Normals a) {
     const int row = i / kTileWidth, column = i % kTileWidth;
     const std::int64_t v = t.top + row, u = t.left + column;
     if (!wanted(a, v, u)) continue;
-    const bool valid = tile[(row + t.radius) * t.columns + column + t.radius] > 0;
+    const float q = inverse(tile[(row + t.radius) * t.columns + column + t.radius]);
     write(a, t.frame, v, u,
-          plane_normal(window_sums(columns, t, row, column), a.camera, a.fit, static_cast<float>(u),
-                       static_cast<float>(v), valid));
+          plane_normal(window_sums(columns, t, row, column, q), a.camera, a.fit, static_cast<float>(u),
+                       static_cast<float>(v), q > 0));
   }
 }
 

@@ -22,7 +22,8 @@ struct Fit {
   Estimator estimator = Estimator::kPlane;
   int radius = 5;                                              // the window is (2 radius + 1)^2 pixels
   int smallest = 31;                                           // fewest valid pixels in the window
-  float max_residual = std::numeric_limits<float>::infinity();  // plane: largest rms of 1/z about the plane, 1/m
+  float max_residual = std::numeric_limits<float>::infinity();  // plane: the rms dz about the plane may reach
+  float residual0 = 0.002f;                                     // max_residual z^2 + residual0; 1/m and m
   float tau = 0.02f, tau0 = 0.01f;                             // pca: a neighbour counts when |dz| < tau z^2 + tau0
 };
 
@@ -57,31 +58,31 @@ FS_HD Vec3f ray(const Pinhole& k, float u, float v) {
   return {(u - k.cx) / k.fx, (v - k.cy) / k.fy, 1.f};
 }
 
-// Sums over the valid pixels of a window; i and j count columns and rows from the pixel, d = 1 / z.
+// Sums over the valid pixels of a window; i and j count columns and rows from the pixel, d = 1 / z - base. With a base
+// near the surface, the residual is no small difference of large sums.
 struct PlaneSums {
   float n = 0, i = 0, j = 0, ii = 0, ij = 0, jj = 0;
-  double d = 0, id = 0, jd = 0, dd = 0;  // double: the residual is a small difference of large sums
+  float d = 0, id = 0, jd = 0, dd = 0;
+  float base = 0;
 };
 
 // The normal at pixel (u, v) of the plane 1/z = a X/Z + b Y/Z + c fitted to the window by least squares, which is
 // -(a, b, c) made unit; NaN when undefined. In pixels 1/z = alpha i + beta j + gamma, so a = alpha fx, b = beta fy.
 FS_HD Vec3f plane_normal(const PlaneSums& s, const Pinhole& k, const Fit& fit, float u, float v, bool valid) {
   const float inv = 1 / (s.n > 1 ? s.n : 1.f);
-  const float mi = s.i * inv, mj = s.j * inv;
+  const float mi = s.i * inv, mj = s.j * inv, md = s.d * inv;
   const float cii = s.ii * inv - mi * mi, cij = s.ij * inv - mi * mj, cjj = s.jj * inv - mj * mj;
-  const double md = s.d * inv;
-  const float cid = static_cast<float>(s.id * inv - mi * md), cjd = static_cast<float>(s.jd * inv - mj * md);
-  const float cdd = static_cast<float>(s.dd * inv - md * md);
+  const float cid = s.id * inv - mi * md, cjd = s.jd * inv - mj * md, cdd = s.dd * inv - md * md;
   const float det = cii * cjj - cij * cij;
   const bool solvable = (s.n >= static_cast<float>(fit.smallest)) & (det > 1e-6f * cii * cjj) & valid;
   const float inv_det = 1 / (solvable ? det : 1.f);
   const float alpha = (cid * cjj - cjd * cij) * inv_det, beta = (cjd * cii - cid * cij) * inv_det;
-  const float gamma = static_cast<float>(md) - alpha * mi - beta * mj;
+  const float gamma = s.base + md - alpha * mi - beta * mj;
   const float residual2 = cdd - alpha * cid - beta * cjd;
   const float a = alpha * k.fx, b = beta * k.fy, c = gamma - alpha * (u - k.cx) - beta * (v - k.cy);
-  const bool defined = solvable & (gamma > 0) & (residual2 <= fit.max_residual * fit.max_residual);
-  const float length = std::sqrt(a * a + b * b + c * c);
-  const float scale = defined ? -1 / length : std::numeric_limits<float>::quiet_NaN();
+  const float limit = fit.max_residual + fit.residual0 * gamma * gamma;  // of the rms in 1/z = (rms dz) / z^2
+  const bool defined = solvable & (gamma > 0) & (residual2 <= limit * limit);
+  const float scale = defined ? -1 / std::sqrt(a * a + b * b + c * c) : std::numeric_limits<float>::quiet_NaN();
   return {a * scale, b * scale, c * scale};
 }
 
@@ -93,7 +94,7 @@ struct PcaSums {
 };
 
 FS_HD bool same_surface(float z, float neighbour, const Fit& fit) {
-  return neighbour > 0 && std::fabs(neighbour - z) < fit.tau * z * z + fit.tau0;
+  return (neighbour > 0) & (std::fabs(neighbour - z) < fit.tau * z * z + fit.tau0);
 }
 
 // The smallest eigenvector of the neighbours' covariance, turned to the camera; NaN when undefined.

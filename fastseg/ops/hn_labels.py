@@ -61,7 +61,7 @@ def hn_labels(
     radius: int = 5,
     gravity_radius: int = 10,
     stride: int = 4,
-    max_residual: float = 0.005,
+    max_residual: float = 0.003,
     percentile: float = 1.0,
     min_valid: float = 0.1,
     min_aligned: float = 0.5,

@@ -10,7 +10,8 @@ from fastseg.ops import arrays
 
 Estimator = Literal["plane", "pca"]
 MAX_RADIUS = 32
-FitTuple = tuple[int, int, int, float, float, float]
+RESIDUAL0_M = 0.002
+FitTuple = tuple[int, int, int, float, float, float, float]
 
 
 def fit(
@@ -29,7 +30,7 @@ def fit(
             f"got {max_residual}, {edge_tau} and {edge_tau0}"
         )
     smallest = max(3, math.ceil(min_valid * (2 * radius + 1) ** 2))
-    return int(estimator == "pca"), radius, smallest, max_residual, edge_tau, edge_tau0
+    return int(estimator == "pca"), radius, smallest, max_residual, RESIDUAL0_M, edge_tau, edge_tau0
 
 
 def checked_depth(depth: arrays.Array, camera: Camera, depth_scale: float) -> tuple[int, int, int]:
@@ -61,8 +62,8 @@ def normals(
     A point is p = z ((u - cx) / fx, (v - cy) / fy, 1). A normal is unit with n . p < 0, found in a window of
     (2 radius + 1)^2 pixels around a pixel with depth:
     `plane`: least squares of 1/z = a X/Z + b Y/Z + c over the window's valid pixels, n = -(a, b, c) / |(a, b, c)|;
-             undefined where the fit leaves an rms in 1/z above `max_residual` (1/m): the window spans a depth edge.
-             The cost grows with the logarithm of radius only.
+             undefined where the window leaves its plane by an rms dz above max_residual z^2 + 2 mm, as it does across
+             a depth edge (max_residual in 1/m; inf keeps every fit).
     `pca`:   smallest eigenvector of the covariance of the points with |dz| < edge_tau z^2 + edge_tau0.
     Both need `min_valid` of the window's pixels, and depth at the pixel itself.
 

@@ -12,7 +12,7 @@ from fastseg.frames import Camera
 
 Float = npt.NDArray[np.float32]
 Double = npt.NDArray[np.float64]
-NAN3 = np.full(3, np.nan)
+RESIDUAL0_M = 0.002
 
 
 def normals(
@@ -20,7 +20,7 @@ def normals(
     camera: Camera,
     *,
     estimator: Literal["plane", "pca"] = "plane",
-    radius: int = 3,
+    radius: int = 5,
     depth_scale: float = 1.0,
     min_valid: float = 0.25,
     max_residual: float = np.inf,
@@ -72,10 +72,11 @@ def _plane(depth: Double, x: Double, y: Double, radius: int, smallest: int, max_
             if count < smallest or np.linalg.det(m) < 1e-9 * m[0, 0] * m[1, 1] * m[2, 2]:
                 continue
             a, b, c = np.linalg.solve(m, r)
-            residual = np.sqrt(max(0.0, sdd - a * r[0] - b * r[1] - c * r[2]) / count) * depth[v, u]
-            if residual > max_residual * depth[v, u]:
+            residual = np.sqrt(max(0.0, sdd - a * r[0] - b * r[1] - c * r[2]) / count)
+            fitted = c + 1 / depth[v, u]  # 1 / z of the plane at the pixel
+            if fitted <= 0 or residual > max_residual + RESIDUAL0_M * fitted**2:
                 continue
-            n = np.array([a, b, c + 1 / depth[v, u] - a * x[v, u] - b * y[v, u]])
+            n = np.array([a, b, fitted - a * x[v, u] - b * y[v, u]])
             out[:, v, u] = -n / np.sqrt(np.sum(n * n))
     return out
 
