@@ -26,7 +26,7 @@ SHOWN = 5  # ids named in one line; the count is always whole
 class VerifyConfig:
     """Options of `fastseg verify`.
 
-    out: the folder that a label pipeline wrote.
+    out  the folder that a label pipeline wrote
     """
 
     out: Path
@@ -116,7 +116,7 @@ def main(config: VerifyConfig) -> int:
     for problem in found:
         print(problem, file=sys.stderr)
     if found:
-        print(f"{config.out}: {len(found)} problems", file=sys.stderr)
+        print(f"{config.out}: problems found: {len(found)}", file=sys.stderr)
         return 1
     print(f"{config.out}: complete; every frame has one row and every file its bytes")
     return 0

@@ -11,28 +11,21 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import fastseg
 from pipelines import ledger
 from pipelines.one_shard import OutputError, ShardJob, ShardResult, Work, label_shard
+from pipelines.stop import Stop, StoppedError
 from pipelines.tally import Tally
 
 DONE, FAILED, REFUSED, REJECTS = 0, 1, 2, 3
 FOLDERS = ("labels", "rejected")
-
-
-class StoppedError(BaseException):
-    """SIGTERM or SIGINT reached the driver; a BaseException, so that no frame's `except Exception` swallows it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def fan_out(
@@ -53,40 +46,49 @@ def fan_out(
     stopped by SIGINT and SIGTERM. workers 0 runs inline, without Ray and without protection from a frame that kills
     its process. about: what else run.json should say of the run (its whole configuration).
     """
-    tally: Tally | None = None
+    if workers > 0 and find_spec("ray") is None:
+        raise ValueError("more than 0 workers need Ray: install fastseg[ray], or give --workers 0")
     try:
-        with ExitStack() as stack:
-            _make_folders(out)
-            stack.enter_context(ledger.locked(out))
+        _make_folders(out)
+        with ledger.locked(out):
             earlier = ledger.check_same_run(out, plan)
             if earlier and earlier["finished"] and ledger.sums_hold(out):
                 print(f"{out} is complete: {earlier['counts']['labels']} labels; nothing to do", file=sys.stderr)
                 return _verdict(earlier["counts"], max_reject)
             run = _begin(out, plan, workers, about or {}, earlier)
-            stack.enter_context(_stoppable())
-            tally = stack.enter_context(Tally(len(plan.ids), sum(1 for _ in plan.ranges())))
             jobs = _jobs(plan, out, timeout_s, workers > 0)
-            for result in stack.enter_context(closing(_results(jobs, work, workers, address))):
-                tally.add(result)
+            tally = Tally(len(plan.ids), sum(1 for _ in plan.ranges()))
+            with Stop(workers == 0) as stop, tally, closing(_results(jobs, work, workers, address, stop)) as results:
+                stopped = _count(results, tally)
+            if stopped:
+                return stopped
             _finish(out, run, tally)
         tally.summary()
         return _verdict(run["counts"], max_reject)
-    except StoppedError as stop:
-        done = f"{tally.done_shards} of {tally.shards}" if tally else "no"
-        name = signal.Signals(stop.number).name
-        print(f"stopped by {name}; {done} shards are complete; the same command resumes", file=sys.stderr)
-        return 128 + stop.number
     except ledger.RefusedError as error:
-        print(error, file=sys.stderr)
-        return REFUSED
+        return _sorry(str(error), REFUSED)
     except OutputError as error:
-        print(error, file=sys.stderr)
-        return FAILED
+        return _sorry(str(error), FAILED)
     except OSError as error:
         if error.filename is None or not str(error.filename).startswith(str(out)):
             raise
-        print(f"cannot write {error.filename}: {error.strerror}", file=sys.stderr)
-        return FAILED
+        return _sorry(f"cannot write {error.filename}: {error.strerror}", FAILED)
+
+
+def _count(results: Iterator[ShardResult], tally: Tally) -> int:
+    """Count every result; 0 at the end, or the exit code of the signal that stopped the run."""
+    try:
+        for result in results:
+            tally.add(result)
+    except StoppedError as stop:
+        done, name = f"{tally.done_shards} of {tally.shards}", signal.Signals(stop.number).name
+        return _sorry(f"stopped by {name}; {done} shards are complete; the same command resumes", 128 + stop.number)
+    return 0
+
+
+def _sorry(sentence: str, code: int) -> int:
+    print(sentence, file=sys.stderr)
+    return code
 
 
 def _make_folders(out: Path) -> None:
@@ -155,25 +157,10 @@ def _jobs(plan: ledger.Plan, out: Path, timeout_s: float, own_process: bool) -> 
 
 
 def _results(
-    jobs: Iterator[ShardJob], work: Work, workers: int, address: str | None
+    jobs: Iterator[ShardJob], work: Work, workers: int, address: str | None, stop: Stop
 ) -> Generator[ShardResult, None, None]:
     if workers == 0:
         return (label_shard(job, work) for job in jobs)
     from pipelines.ray_pool import RayPool
 
-    return RayPool(work, workers, address).results(jobs)
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into StoppedError inside the block."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise StoppedError(number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return RayPool(work, workers, address, stop).results(jobs)

@@ -94,8 +94,9 @@ def input_stamp(paths: Iterable[str], content: bool = False) -> str:
 
 
 def code_version(version: str, folders: Iterable[Path]) -> str:
-    """The version with a digest of the Python sources in `folders`: an edit between two runs shows."""
-    sources = sorted(path for folder in folders for path in folder.glob("*.py"))
+    """The version with a digest of the Python, C++ and CUDA sources in `folders`: an edit between two runs shows."""
+    kinds = (".py", ".h", ".cpp", ".cu")
+    sources = sorted(path for folder in folders for path in folder.iterdir() if path.suffix in kinds)
     return f"{version}+{_digest(path.read_text() for path in sources)[:12]}"
 
 

@@ -6,11 +6,10 @@ The only module that imports Ray.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -20,6 +19,7 @@ from typing import Any
 import ray
 
 from pipelines.one_shard import Clock, OutputError, ShardJob, ShardResult, Work, attempt, label_shard
+from pipelines.stop import Stop
 
 # A shard that keeps losing its worker though each of its frames runs alone: something outside kills workers.
 MAX_ROUNDS = 20
@@ -47,8 +47,14 @@ class RayPool:
     node, and input and output lie on a file system that all nodes see.
     """
 
-    def __init__(self, work: Work, workers: int, address: str | None) -> None:
-        self._work, self._workers, self._address = work, workers, address
+    def __init__(self, work: Work, workers: int, address: str | None, stop: Stop) -> None:
+        self._work, self._workers, self._address, self._stop = work, workers, address, stop
+
+    def _ended(self, running: Iterable[Any]) -> list[Any]:
+        """The tasks that ended within a moment, maybe none; StoppedError when a signal came meanwhile."""
+        ended: list[Any] = ray.wait(list(running), timeout=0.5)[0]
+        self._stop.check()
+        return ended
 
     def results(self, jobs: Iterator[ShardJob]) -> Generator[ShardResult, None, None]:
         """The result of every job, as they end. OutputError when a worker cannot write."""
@@ -64,7 +70,7 @@ class RayPool:
                     running[shard_task.remote(job, self._work)] = job
                 if not running:
                     return
-                for ref in ray.wait(list(running), timeout=1.0)[0]:
+                for ref in self._ended(running):
                     job = running.pop(ref)
                     result = self._result(ref)
                     if result is not None:
@@ -100,7 +106,7 @@ class RayPool:
             while queue and len(running) < self._workers:
                 frame_id = queue.popleft()
                 running[probe.remote(frame_id, self._work, job.timeout_s)] = (frame_id, time.monotonic())
-            for ref in ray.wait(list(running), timeout=1.0)[0]:
+            for ref in self._ended(running):
                 frame_id, start = running.pop(ref)
                 if self._survived(ref):
                     continue
@@ -124,10 +130,9 @@ class RayPool:
 
     @contextmanager
     def _ray(self) -> Iterator[None]:
-        """A running Ray, quiet and without dashboard or usage reports; SIGTERM stays with the driver's handler."""
+        """A running Ray, quiet and without dashboard or usage reports."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         environment: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": "1"}}
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "runtime_env": environment}
         if self._address:
@@ -139,8 +144,7 @@ class RayPool:
             options |= {"num_cpus": self._workers, "include_dashboard": False, "object_store_memory": 100 << 20}
             options["address"] = "local"
         ray.init(**options)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        self._stop.hold()
         try:
             yield
         finally:

@@ -1,0 +1,99 @@
+"""The program, from files to verified shards, on a room whose geometry is known: a floor 1.2 m below, a wall at 3 m."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastseg.data.shards import HNShards
+from fastseg.verify import problems
+from pipelines.make_hn_labels import cli
+
+HEIGHT, WIDTH, FOCAL, FLOOR, WALL = 120, 160, 100.0, 1.2, 3.0
+FRAMES = 5
+
+
+def depth_m() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Depth of a level camera, (HEIGHT, WIDTH) metres: the nearer of floor and wall along each pixel's ray."""
+    below = np.maximum(np.arange(HEIGHT) - (HEIGHT - 1) / 2, 1e-9) / FOCAL
+    return np.repeat(np.minimum(FLOOR / below, WALL)[:, None], WIDTH, 1)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A `folder` data set of the room, its last depth image truncated."""
+    folder = tmp_path / "room"
+    for name in ("color", "depth"):
+        (folder / name).mkdir(parents=True)
+    camera = {"fx": FOCAL, "fy": FOCAL, "cx": (WIDTH - 1) / 2, "cy": (HEIGHT - 1) / 2}
+    camera |= {"width": WIDTH, "height": HEIGHT, "depth_scale": 0.0002}
+    (folder / "intrinsics.json").write_text(json.dumps(camera))
+    for i in range(FRAMES):
+        colour = np.random.default_rng(i).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        Image.fromarray(colour).save(folder / "color" / f"{i}.png")
+        Image.fromarray(np.rint(depth_m() / 0.0002).astype(np.uint16)).save(folder / "depth" / f"{i}.png")
+    last = folder / "depth" / f"{FRAMES - 1}.png"
+    last.write_bytes(last.read_bytes()[:-40])
+    return folder
+
+
+def command(root: Path, out: Path, *more: str) -> int:
+    return cli(["--reader", "folder", "--root", str(root), "--out", str(out), "--workers", "0", *more])
+
+
+def test_a_room_becomes_labels_that_fit_its_geometry(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert command(root, out) == 0
+    assert problems(out) == []
+    data = HNShards(out)
+    assert len(data) == FRAMES - 1
+    image, label = data[0]
+    with Image.open(io.BytesIO((root / "color" / "0.png").read_bytes())) as colour:
+        np.testing.assert_array_equal(image, np.asarray(colour))
+    stats = data.stats(0)
+    assert stats["floor_m"] == pytest.approx(-FLOOR, abs=0.02)
+    assert np.dot(stats["up"], [0, -1, 0]) > np.cos(np.radians(0.5))
+    on_floor = depth_m() < WALL - 0.2
+    labelled = label != 255
+    assert (label[on_floor & labelled] == 0).mean() > 0.98  # parallel to the floor, lowest
+    assert (label[:40][labelled[:40]] // 10 == 1).mean() > 0.98  # perpendicular to it
+    assert data.class_names[0] == "parallel to floor x below 0.25 m"
+
+
+def test_a_truncated_depth_image_is_rejected_and_counted(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert command(root, out, "--max-reject", "0.1") == 3
+    run = json.loads((out / "run.json").read_text())
+    assert run["counts"] == {"frames": FRAMES, "labels": FRAMES - 1, "rejected": {"decode": 1}}
+    assert run["config"]["reader"] == "folder" and run["config"]["root"] == str(root)
+
+
+def test_the_same_command_does_nothing_and_another_is_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert command(root, out, "--height-edges", "quantile", "--limit", "3") == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert command(root, out, "--height-edges", "quantile", "--limit", "3") == 0
+    assert "nothing to do" in capsys.readouterr().err
+    assert command(root, out, "--height-edges", "quantile", "--limit", "3", "--hn.n_height", "5") == 2
+    assert "hn." in capsys.readouterr().err
+    (root / "depth" / "1.png").write_bytes(b"shorter")
+    assert command(root, out, "--height-edges", "quantile", "--limit", "3") == 2
+    assert "input files of 1 frames changed, '1' the first" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_an_empty_folder_and_a_wrong_sample_are_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(tmp_path / "nowhere", tmp_path / "out") == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert command(root, tmp_path / "out", "--every", "0") == 2
+    assert "--every" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
