@@ -12,7 +12,8 @@ floor_offset_m       of h_i = m . t_i + floor_m_i, m the mean up: the floor's he
 agreement            of co-visible, doubly labelled pixels, the share with equal `label`, equal `height_bin`
                      (label mod n_height) and equal `normal_bin` (label div n_height), pooled over the pairs;
                      `pairs` and `pixels` say how many; `pair_median` is the median of the pairs' label shares;
-                     `labelled_share` is the share of co-visible pixels that both frames label.
+                     `labelled_share` is the share of co-visible pixels that both frames label, and
+                     `equal_of_covisible` counts an unlabelled pixel as a disagreement, so abstaining buys nothing.
                      Pairs are successive accepted frames. A pixel of frame i with depth is moved by T_(i+1)^-1 T_i,
                      rounded to the nearest pixel of frame i+1, and is co-visible when that pixel has depth and
                      |dz| < max(2 cm, 2 % of its depth). Pairs with fewer than 1,000 co-visible pixels are left out.
@@ -137,6 +138,7 @@ def agreement(accepted: list[Accepted], n_height: int) -> dict[str, float]:
         "pairs": len(shares),
         "pixels": int(totals[1]),
         "labelled_share": float(totals[1] / totals[0]),
+        "equal_of_covisible": float(totals[2] / totals[0]),
         **{name: float(value / max(totals[1], 1)) for name, value in zip(names, totals[2:], strict=True)},
         "pair_median": float(np.median(shares)),
     }

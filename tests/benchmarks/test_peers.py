@@ -58,7 +58,9 @@ def test_hha_normals_of_a_tilted_plane_are_exact_and_undefined_without_depth() -
     found = peers_hha.plane_normals(depth, peers.rays(CAMERA).astype(np.float64), 3, peers_hha.dense_sums)
     hole = depth == 0
     assert np.isnan(found[hole]).all()
-    assert np.nanmax(error_deg(found.astype(np.float32), NORMAL.astype(np.float32))[~hole]) < 0.05  # the depth and the compared normals are float32
+    assert (
+        np.nanmax(error_deg(found.astype(np.float32), NORMAL.astype(np.float32))[~hole]) < 0.05
+    )  # the depth and the compared normals are float32
 
 
 def test_both_window_sums_of_the_hha_model_agree() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from benchmarks.label_quality import where_both
 from benchmarks.normals_quality import ErrorTally, Regions, error_deg, exact, regions
 from benchmarks.posed_quality import Accepted, agreement, angle_deg, covisible, score
 from benchmarks.rooms_quality import exact_label, score_rooms
@@ -100,6 +101,7 @@ def test_ignored_pixels_are_left_out_of_agreement() -> None:
     found = score(FRAMES, labeller)["agreement"]
     assert 0.1 < found["labelled_share"] < 0.6
     assert found["label"] > 0.97
+    assert found["equal_of_covisible"] == pytest.approx(found["label"] * found["labelled_share"])
 
 
 def test_covisible_of_a_frame_with_itself_is_every_pixel_in_place() -> None:
@@ -207,3 +209,23 @@ def test_normals_tally_pools_errors_and_states_what_is_undefined() -> None:
     assert smooth["mean"] == pytest.approx(np.rad2deg(0.1) / 3, rel=1e-4)
     assert tally.summary()["near_edges"] == {"defined": 0.0}
     assert error_deg(found, truth)[0, 0] == pytest.approx(np.rad2deg(0.1), rel=1e-4)
+
+
+def test_a_comparison_on_common_ground_takes_frames_and_pixels_of_both() -> None:
+    def left(frame: Frame) -> Answer:
+        answer = perfect(frame)
+        label = answer.label.copy()
+        label[:, :80] = 255
+        return replace(answer, label=label)
+
+    def picky(frame: Frame) -> Answer:
+        if frame.id == FRAMES[0].id:
+            raise FrameError("no-floor", "no floor")
+        return left(frame)
+
+    both = where_both(perfect, picky)
+    with pytest.raises(FrameError, match="no floor"):
+        both(FRAMES[0])
+    found = both(FRAMES[1])
+    assert (found.label[:, :80] == 255).all()
+    np.testing.assert_array_equal(found.label[:, 80:], perfect(FRAMES[1]).label[:, 80:])
