@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from fastseg.data.shard_check import file_sha256
 from fastseg.data.shards import replace_file
 
+SMALL = 4096  # bytes
 MANIFEST, RUN, SUMS, LOCK = "manifest.parquet", "run.json", "SHA256SUMS", ".lock"
 
 
@@ -32,7 +33,7 @@ class Plan:
     """Everything that decides a run's output.
 
     ids         sorted, unique
-    inputs      for each id, a stamp of the files behind it (see `input_stamp`)
+    inputs      for each id, a stamp of the files behind it (see `input_stamps`)
     config      the settings that change the output, flat, JSON values
     code        the code's version (see `code_version`)
     metadata    goes into every shard's footer (for HN labels: `hn` with bins and edges)
@@ -82,15 +83,27 @@ def _digest(texts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
-def input_stamp(paths: Iterable[str], content: bool = False) -> str:
-    """The sizes of a frame's files joined by `+` (`-` for a missing one), or their SHA-256s with `content`."""
+def input_stamps(frames: Iterable[Iterable[str]], content: bool = False) -> tuple[str, ...]:
+    """For each frame, what the files behind it are: sizes, `-` for a missing file, SHA-256s with `content`.
+
+    Small files (intrinsics, poses) always give their SHA-256: an edit of theirs may well keep the size. Frames may
+    share files, which are looked at once.
+    """
+    known: dict[str, str] = {}
     stamps = []
-    for path in paths:
-        try:
-            stamps.append(file_sha256(Path(path)) if content else str(os.stat(path).st_size))
-        except OSError:
-            stamps.append("-")
-    return "+".join(stamps)
+    for paths in frames:
+        names = list(paths)
+        known |= {path: _stamp(path, content) for path in names if path not in known}
+        stamps.append("+".join(known[path] for path in names))
+    return tuple(stamps)
+
+
+def _stamp(path: str, content: bool) -> str:
+    try:
+        size = os.stat(path).st_size
+        return file_sha256(Path(path)) if content or size <= SMALL else str(size)
+    except OSError:
+        return "-"
 
 
 def code_version(version: str, folders: Iterable[Path]) -> str:

@@ -6,21 +6,19 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import fastseg
 from fastseg.cli import run
-from fastseg.data.shards import Row
-from fastseg.data.sources import Reader, open_source
+from fastseg.data.sources import Reader
 from fastseg.data.tum import CameraName
 from fastseg.frames import FrameSource
-from fastseg.labels.hn import HNConfig, label_frame, quantile_edges
+from fastseg.labels.hn import HNConfig, quantile_edges
 from fastseg.ops.hn_labels import normal_edges_deg
 from pipelines import ledger
 from pipelines.fan_out import fan_out
-from pipelines.one_shard import Clock
+from pipelines.hn_work import LabelFrame, SourceAt, opened
 
 CHECKOUT = Path(__file__).parents[1]
 SOURCES = ("fastseg/labels", "fastseg/ops", "fastseg/data", "csrc")  # the code that decides a label
@@ -80,53 +78,6 @@ class MakeHNLabels:
     hn: HNConfig = field(default_factory=HNConfig)
 
 
-@dataclass(frozen=True)
-class SourceAt:
-    """Where a worker finds the frames: what `open_source` takes, so that paths and not frames are sent around."""
-
-    reader: Reader
-    root: Path
-    depth_scale: float | None
-    intrinsics: Path | None
-    camera: CameraName | None
-    split: str | None
-
-
-@lru_cache(maxsize=1)
-def _source(at: SourceAt) -> FrameSource:
-    """The source, opened once in each process."""
-    options = {key: value for key, value in asdict(at).items() if key not in ("reader", "root")}
-    return open_source(at.reader, at.root, **options)
-
-
-@dataclass(frozen=True)
-class LabelFrame:
-    """The work of one frame: id -> label row of `shards.SCHEMA`; FrameError when the frame is rejected."""
-
-    at: SourceAt
-    hn: HNConfig
-
-    def __call__(self, frame_id: str, clock: Clock) -> Row:
-        source = _source(self.at)
-        with clock("read"):
-            frame = source.load(frame_id)
-        with clock("label"):
-            made = label_frame(frame, self.hn)
-        return {
-            "id": frame_id,
-            "image": frame.image,
-            "label": made.label.tobytes(),
-            "height": made.label.shape[0],
-            "width": made.label.shape[1],
-            "up": [float(x) for x in made.up],
-            "floor_m": float(made.floor_m),
-            "aligned_fraction": float(made.aligned_fraction),
-            "valid_fraction": float(made.valid_fraction),
-            "disagreement_deg": float(made.disagreement_deg),
-            "bins": [int(count) for count in made.histogram],
-        }
-
-
 def main(config: MakeHNLabels) -> int:
     """Label the data set; the exit code of `pipelines.fan_out.fan_out`."""
     if config.every < 1 or (config.limit is not None and config.limit < 1):
@@ -134,10 +85,10 @@ def main(config: MakeHNLabels) -> int:
     workers = (os.cpu_count() or 1) if config.workers is None else config.workers
     at = SourceAt(**{f.name: getattr(config, f.name) for f in fields(SourceAt)})
     at = replace(at, root=config.root.resolve())
-    source = _source(at)
+    source = opened(at)
     ids = tuple(source.ids()[:: config.every][: config.limit])
     hn = _with_edges(config, source, ids)
-    inputs = tuple(ledger.input_stamp(source.inputs(frame_id), config.tuning.hash_inputs) for frame_id in ids)
+    inputs = ledger.input_stamps((source.inputs(frame_id) for frame_id in ids), config.tuning.hash_inputs)
     plan = ledger.Plan(
         ids, inputs, _decides(config, hn), _code(), {"hn": _bins(hn)}, shard_size=config.tuning.shard_size
     )
@@ -173,7 +124,10 @@ def _decides(config: MakeHNLabels, hn: HNConfig) -> dict[str, Any]:
     """The settings that change a label, flat. The root is not one: a data set may move, its ids and sizes may not."""
     names = ("reader", "depth_scale", "intrinsics", "camera", "split", "every", "limit", "height_edges")
     flat = {name: getattr(config, name) for name in names} | {f"hn.{name}": v for name, v in asdict(hn).items()}
-    return {name: _plain(value) for name, value in (flat | {"hash_inputs": config.tuning.hash_inputs}).items()}
+    flat |= {"hash_inputs": config.tuning.hash_inputs}
+    if config.reader == "rooms":  # its frames have no files: they follow from these numbers
+        flat["rooms.json"] = (config.root / "rooms.json").read_text()
+    return {name: _plain(value) for name, value in flat.items()}
 
 
 def _bins(hn: HNConfig) -> dict[str, Any]:

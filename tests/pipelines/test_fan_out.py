@@ -182,3 +182,18 @@ def test_shards_without_their_run_are_refused(tmp_path: Path, capsys: pytest.Cap
 def test_a_plan_refuses_ids_it_cannot_keep(ids: tuple[str, ...], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         ledger.Plan(ids, ("1",) * len(ids), {}, "1", {})
+
+
+def test_input_stamps_see_a_change_of_size_and_a_same_size_edit_of_a_small_file(tmp_path: Path) -> None:
+    pose, depth = tmp_path / "pose.txt", tmp_path / "depth.png"
+    pose.write_text("1 0 0")
+    depth.write_bytes(bytes(5000))
+    frames = [[str(depth), str(pose)], [str(tmp_path / "gone"), str(pose)]]
+    first = ledger.input_stamps(frames)
+    assert first[0].startswith("5000+") and first[1].startswith("-+")
+    pose.write_text("1 0 1")
+    edited = ledger.input_stamps(frames)
+    assert all(a != b for a, b in zip(first, edited, strict=True))
+    depth.write_bytes(bytes(4999) + b"x")
+    assert ledger.input_stamps(frames) == edited
+    assert ledger.input_stamps(frames, content=True)[0] != edited[0]

@@ -36,7 +36,8 @@ def root(tmp_path: Path) -> Path:
     for i in range(FRAMES):
         colour = np.random.default_rng(i).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
         Image.fromarray(colour).save(folder / "color" / f"{i}.png")
-        Image.fromarray(np.rint(depth_m() / 0.0002).astype(np.uint16)).save(folder / "depth" / f"{i}.png")
+        noisy = depth_m() * (1 + 0.001 * np.random.default_rng(i).standard_normal((HEIGHT, WIDTH)))
+        Image.fromarray(np.rint(noisy / 0.0002).astype(np.uint16)).save(folder / "depth" / f"{i}.png")
     last = folder / "depth" / f"{FRAMES - 1}.png"
     last.write_bytes(last.read_bytes()[:-40])
     return folder

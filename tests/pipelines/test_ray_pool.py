@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +34,17 @@ def test_a_crashing_frame_costs_its_own_row_and_workers_change_no_byte(tmp_path:
     expected = {row["id"]: shards.row_digest(row) for row in rows(tmp_path / "inline", "labels")}
     got = {row["id"]: shards.row_digest(row) for row in rows(tmp_path / "ray", "labels")}
     assert shards.content_hash(got) == shards.content_hash(expected)
+
+
+def test_the_program_labels_over_ray_what_it_labels_inline(tmp_path: Path) -> None:
+    root = tmp_path / "rooms"
+    root.mkdir()
+    (root / "rooms.json").write_text(json.dumps({"seed": 1, "count": 4, "height": 48, "width": 64}))
+    for workers in (0, 2):
+        command = [sys.executable, "-m", "pipelines.make_hn_labels", "--reader", "rooms", "--root", str(root)]
+        command += ["--out", str(tmp_path / str(workers)), "--workers", str(workers), "--max-reject", "1"]
+        command += ["--tuning.shard_size", "2"]
+        subprocess.run(command, check=True, cwd=Path(__file__).parents[2], timeout=120)
+        assert problems(tmp_path / str(workers)) == []
+    sums = [(tmp_path / folder / "SHA256SUMS").read_bytes() for folder in "02"]
+    assert sums[0] == sums[1] and len(sums[0].splitlines()) == 5
