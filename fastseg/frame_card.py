@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fastseg.charts import up_arrow
 from fastseg.data.images import decode_color
 from fastseg.data.shards import label_of
-from fastseg.frames import Frame, FrameError
+from fastseg.frames import Frame
 from fastseg.pictures import (
     Picture,
     depth_picture,
@@ -37,7 +37,14 @@ def metres(frame: Frame) -> Metres:
     return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(np.nan))
 
 
-def frame_card(row: Mapping[str, Any], palette: Picture, frame: Frame | None, absent: str, width: int) -> Markup:
+def frame_card(
+    row: Mapping[str, Any],
+    palette: Picture,
+    frame: Frame | None,
+    absent: str,
+    settings: Mapping[str, Any],
+    width: int,
+) -> Markup:
     """The card of a labelled frame: `row` of the shard, and its `frame` from the source or a sentence why not."""
     label, up = label_of(row), np.asarray(row["up"], np.float64)
     painted = label_picture(fitted(label, width, smooth=False), palette)
@@ -49,7 +56,7 @@ def frame_card(row: Mapping[str, Any], palette: Picture, frame: Frame | None, ab
             picture(colour, "colour and up" if frame is None else "colour, up and horizon", kind="jpeg", over=arrow)
         )
     if frame is not None:
-        figures += depth_figures(frame, width)
+        figures += depth_figures(frame, settings, width)
     figures.append(picture(painted, "HN label"))
     if row["image"] is not None:
         figures.append(picture(overlay(colour, painted), "label over colour", kind="jpeg"))
@@ -58,26 +65,26 @@ def frame_card(row: Mapping[str, Any], palette: Picture, frame: Frame | None, ab
     return tag("div", tag("h3", row["id"]), strip, missing, note(_sentence(row, label)), class_="card")
 
 
-def depth_figures(frame: Frame, width: int) -> list[Markup]:
-    """Depth and normals of a frame as figures."""
+def depth_figures(frame: Frame, settings: Mapping[str, Any], width: int) -> list[Markup]:
+    """Depth and normals (by the op `normals` with its settings) of a frame as figures."""
     from fastseg.ops.normals import normals
 
     depth = metres(frame)
-    _, found = normals(np.nan_to_num(depth), frame.camera)
+    _, found = normals(np.nan_to_num(depth), frame.camera, **settings)
     near, far = (np.nan, np.nan) if np.isnan(depth).all() else np.nanpercentile(depth, [1, 99])
     shown = fitted(depth_picture(depth), width, smooth=False)
     turned = fitted(normals_picture(found), width, smooth=False)
     return [picture(shown, f"depth, {near:.2f} m (light) to {far:.2f} m"), picture(turned, "normals")]
 
 
-def rejected_card(row: Mapping[str, Any], frame: Frame | FrameError | None, width: int) -> Markup:
+def rejected_card(row: Mapping[str, Any], frame: Frame | None, settings: Mapping[str, Any], width: int) -> Markup:
     """The card of a rejected frame, with what can be shown of it."""
     figures: list[Markup] = []
-    if isinstance(frame, Frame):
+    if frame is not None:
         if frame.image is not None:
             colour = fitted(decode_color(frame.image, frame.id), width, smooth=True)
             figures.append(picture(colour, "colour", kind="jpeg"))
-        figures += depth_figures(frame, width)
+        figures += depth_figures(frame, settings, width)
     reason = joined([tag("b", row["reason"]), ": ", row["detail"]])
     return tag("div", tag("h3", row["id"]), tag("div", *figures, class_="strip"), note(reason), class_="card")
 

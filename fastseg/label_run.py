@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from fastseg.data.shards import REJECTED_SCHEMA, HNShards
 from fastseg.data.sources import Reader, open_source
 from fastseg.frames import FrameSource
+from fastseg.labels.hn import HNConfig
 
 OPTIONS = ("depth_scale", "intrinsics", "camera", "split")
 STATISTICS = ("up", "floor_m", "aligned_fraction", "valid_fraction", "disagreement_deg", "bins", "height", "width")
@@ -60,6 +61,12 @@ class LabelRun:
         """n_height, n_normal and the inner edges the labels were made with."""
         return dict(self.shards.metadata["hn"])
 
+    @property
+    def normals(self) -> dict[str, Any]:
+        """The settings of the op `normals` that the labels were made with, the defaults where run.json is silent."""
+        given = self.about.get("config", {}).get("hn", {})
+        return {name: given.get(name, getattr(HNConfig(), name)) for name in ("estimator", "radius", "max_residual")}
+
     def column(self, name: str) -> npt.NDArray[np.float64]:
         """A column of single figures (N,)."""
         return np.asarray(self.table[name].combine_chunks(), np.float64)
@@ -90,6 +97,8 @@ def reopened(
     config = run.about.get("config", {})
     reader, root = reader or config.get("reader"), root or config.get("root")
     options = {key: config[key] for key in OPTIONS if config.get(key) is not None}
+    if "intrinsics" in options:
+        options["intrinsics"] = Path(options["intrinsics"])
     if depth_scale is not None:
         options["depth_scale"] = depth_scale
     if reader is None or root is None:

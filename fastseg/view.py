@@ -7,7 +7,9 @@ fastseg view OUT --ply cloud.ply --frame room-000001/view-0002
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseg.charts import histogram, pyramid
+from fastseg.cli import run
 from fastseg.data.shards import label_of, replace_file
 from fastseg.data.sources import Reader
 from fastseg.frame_card import frame_card, rejected_card, tilt_deg
@@ -33,16 +36,15 @@ SHOWN_REJECTED = 6
 class View:
     """What to show of a label run.
 
-    Args:
-        out: the folder that make_hn_labels wrote
-        html: the page to write
-        ply: the point cloud to write; needs --frame
-        frame: ids of the frames to show (one id, or a list); several in one cloud need poses
-        frames: how many frames the page shows when none is named, evenly over the sorted ids
-        reader: the source's reader, when it is not the one in run.json
-        root: the source's folder, when it is not the one in run.json
-        depth_scale: metres for one unit of the source's depth, when it is not the one in run.json
-        width: the pictures' largest width in pixels
+    out          the folder that make_hn_labels wrote
+    html         the page to write
+    ply          the point cloud to write; needs --frame
+    frame        the id of the frame to show, or a list [ID, ID]; several in one cloud need poses
+    frames       how many frames the page shows when none is named, evenly over the sorted ids
+    reader       the source's reader, when it is not the one in run.json
+    root         the source's folder, when it is not the one in run.json
+    depth_scale  metres for one unit of the source's depth, when it is not the one in run.json
+    width        the pictures' largest width in pixels
     """
 
     out: str
@@ -63,16 +65,16 @@ def main(config: View) -> int:
     if config.frames < 0 or config.width < 16:
         raise ValueError(f"frames must be at least 0 and width at least 16; got {config.frames} and {config.width}")
     named = [config.frame] if isinstance(config.frame, str) else list(config.frame)
-    run = read_run(config.out)
-    source, absent = reopened(run, config.reader, config.root, config.depth_scale)
+    found = read_run(config.out)
+    source, absent = reopened(found, config.reader, config.root, config.depth_scale)
     if config.html is not None:
-        text = report(run, source, absent, named, config.frames, config.width)
+        text = report(found, source, absent, named, config.frames, config.width)
         replace_file(Path(config.html), text.encode("utf-8"))
-        print(f"{config.html}: {len(run.shards)} labelled and {len(run.rejected)} rejected frames")
+        print(f"{config.html}: {len(found.shards)} labelled and {len(found.rejected)} rejected frames")
     if config.ply is not None:
         if source is None:
             raise ValueError(f"a point cloud needs depth; {absent}")
-        points, colours = painted_cloud(run, source, named)
+        points, colours = painted_cloud(found, source, named)
         replace_file(Path(config.ply), ply_bytes(points, colours))
         print(f"{config.ply}: {np.isfinite(points).all(axis=1).sum()} points of {', '.join(named)}")
     return 0
@@ -84,7 +86,7 @@ def report(run: LabelRun, source: FrameSource | None, absent: str, named: list[s
     heading = [tag("h1", f"HN labels of {run.folder.name or run.folder}"), note(run.folder.absolute())]
     missing = [note(absent, class_="note warn")] if source is None else []
     cards = [
-        frame_card(run.shards.row(k), palette, *loaded(source, run.shards.ids()[k], absent), width)
+        frame_card(run.shards.row(k), palette, *loaded(source, run.shards.ids()[k], absent), run.normals, width)
         for k in chosen(run, named, count)
     ]
     return page(
@@ -208,7 +210,7 @@ def _rejected(run: LabelRun, source: FrameSource | None, width: int) -> list[Mar
     share = [[reason, f"{n:,}", f"{n / len(run.rejected):.0%}"] for reason, n in counts.most_common()]
     rows = [[row["id"], row["reason"], row["detail"], f"{row['value']:.4g}"] for row in run.rejected[:LISTED]]
     more = len(run.rejected) - len(rows)
-    cards = [rejected_card(row, loaded(source, row["id"])[0], width) for row in _varied(run.rejected)]
+    cards = [rejected_card(row, loaded(source, row["id"])[0], run.normals, width) for row in _varied(run.rejected)]
     return [
         table(["reason", "frames", "share"], share, numeric=(1, 2)),
         *(cards if source is not None else []),
@@ -227,7 +229,10 @@ def _varied(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for _, _, row in sorted(turns, key=lambda turn: turn[:2])[:SHOWN_REJECTED]]
 
 
-if __name__ == "__main__":
-    from fastseg.cli import run as run_program
+def cli(argv: Sequence[str] | None = None) -> int:
+    """The exit code of `fastseg view OUT ...`."""
+    return run(View, main, argv, positional=("out",), prog="fastseg view")
 
-    raise SystemExit(run_program(View, main, positional=("out",)))
+
+if __name__ == "__main__":
+    sys.exit(cli())
