@@ -1,6 +1,7 @@
 """Times of `hn_labels`, the whole label as an op: `python -m benchmarks.bench_hn_labels [--out FILE.json]`.
 
-First asserts agreement with fastseg/reference on small noisy rooms; then times one 480x640 frame on one thread: the
+First asserts that every setting with `plane` normals (the reference of the whole label knows only those) agrees with
+fastseg/reference on small noisy rooms; then times one 480x640 frame on one thread: the
 defaults, each gravity, each normal estimator, and a batch of 8 together. The peers' labels are in bench_labels.
 """
 
@@ -50,15 +51,16 @@ def disagreement(setting: dict[str, Any]) -> dict[str, float]:
         frame = rooms.load(frame_id)
         ours = op.hn_labels(frame.depth, frame.camera, depth_scale=frame.depth_scale, **setting)
         truth = reference.hn_labels(frame.depth, frame.camera, depth_scale=frame.depth_scale, **setting)
-        assert int(ours.verdict[0]) == int(truth.verdict[0]), f"verdicts differ on {frame_id}"
+        verdict = op.VERDICTS[int(ours.verdict[0])]
+        assert verdict == truth.verdict, f"{frame_id}: {verdict}, but the reference says {truth.verdict}"
         same.append(float((ours.label == truth.label).mean()))
-        apart.append(float(angle_deg(ours.up[0], np.asarray(truth.up[0]))))
+        apart.append(float(angle_deg(ours.up[0], truth.up)))
     return {"same_label": min(same), "up_deg": max(apart)}
 
 
 def check() -> dict[str, dict[str, float]]:
     """Each setting's disagreement with the reference; raises AssertionError where it is too large."""
-    found = {name: disagreement(setting) for name, setting in SETTINGS.items()}
+    found = {name: disagreement(setting) for name, setting in SETTINGS.items() if "estimator" not in setting}
     for name, figures in found.items():
         assert figures["same_label"] >= SAME_LABEL and figures["up_deg"] <= SAME_UP_DEG, f"{name}: {figures}"
     return found

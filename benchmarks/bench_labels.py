@@ -4,7 +4,7 @@ label      One frame on one thread, from a depth image in memory to the label ma
            assembled peer (benchmarks/peers_label.py); the public HHA algorithm (benchmarks/peers_hha.py) with its
            dense window sums, and with OpenCV's. `read` is the reader's time for the same frame (decoding included).
 pipeline   `pipelines.make_hn_labels` from files to shards with each number of workers, each worker one thread, on a
-           folder that holds the data set `copies` times and on one that holds it once. `first_run` figures are of the
+           folder that holds the data set `copies` times and on one that holds it once. The figures are of the
            larger: wall seconds from start to exit (imports and Ray's start included), run.json's rate, and
            the workers' seconds by stage. `steady_frames_per_second` is the difference in frames over the difference in
            wall seconds, which leaves the start-up out.
@@ -103,6 +103,11 @@ def pipeline_run(root: Path, out: Path, workers: int) -> tuple[float, Mapping[st
     return seconds, json.loads((out / "run.json").read_text("utf-8"))
 
 
+def steady_rate(frames: int, seconds: float) -> float | None:
+    """Frames a second, None where the runs differ by less than 2 s: start-up alone varies by a good part of that."""
+    return frames / seconds if seconds >= 2 else None
+
+
 def pipeline_times(config: Config) -> dict[str, Any]:
     """The pipeline's figures for each number of workers (see the module's text)."""
     found: dict[str, Any] = {}
@@ -118,7 +123,7 @@ def pipeline_times(config: Config) -> dict[str, Any]:
                 "counts": long["counts"],
                 "wall_s": long_s,
                 "frames_per_second_by_run_json": long["frames_per_second"],
-                "steady_frames_per_second": (frames - short["counts"]["frames"]) / max(long_s - short_s, 1e-9),
+                "steady_frames_per_second": steady_rate(frames - short["counts"]["frames"], long_s - short_s),
                 "worker_ms_a_frame": {stage: 1e3 * s / frames for stage, s in long["seconds"].items()},
             }
     return found
@@ -136,10 +141,10 @@ def show_pipeline(found: Mapping[str, Any]) -> None:
     """Prints one line a number of workers, and the stages."""
     for workers, figures in found.items():
         stages = ", ".join(f"{stage} {ms:.2f}" for stage, ms in figures["worker_ms_a_frame"].items())
-        print(
-            f"{workers} workers: {figures['steady_frames_per_second']:.0f} frames/s steady, {figures['frames']} frames "
-            f"in {figures['wall_s']:.1f} s with start-up; worker ms a frame: {stages}"
-        )
+        rate = figures["steady_frames_per_second"]
+        steady = "rate unknown, raise --copies" if rate is None else f"{rate:.0f} frames/s steady"
+        whole = f"{figures['frames']} frames in {figures['wall_s']:.1f} s with start-up"
+        print(f"{workers} workers: {steady}, {whole}; worker ms a frame: {stages}")
 
 
 def main(config: Config) -> int:

@@ -21,12 +21,13 @@ from benchmarks.timing import Timing, interleaved, one_thread, write_result
 from fastseg.cli import run
 from fastseg.data.rooms import Rooms
 from fastseg.frames import Camera
+from fastseg.labels.hn import HNConfig
 
 OURS: Mapping[str, dict[str, Any]] = {
     "plane R=3": {"estimator": "plane", "radius": 3},
     "plane R=5": {"estimator": "plane", "radius": 5},
     "plane R=10": {"estimator": "plane", "radius": 10},
-    "plane R=5 labels": {"estimator": "plane", "radius": 5, "max_residual": 0.005},
+    "plane, as labels": {"estimator": "plane", "radius": HNConfig.radius, "max_residual": HNConfig.max_residual},
     "pca R=3": {"estimator": "pca", "radius": 3},
     "pca R=5": {"estimator": "pca", "radius": 5},
     "pca R=10": {"estimator": "pca", "radius": 10},
@@ -105,13 +106,12 @@ def times(contestants: Mapping[str, NormalsOf], rooms: Rooms, config: Config) ->
 
 def table(timed: Mapping[str, Timing], wrong: Mapping[str, Any]) -> str:
     """The figures as text."""
-    head = f"{'':18}{'ms':>9}{'smooth deg':>12}{'edges deg':>11}{'defined':>9}"
-    rows = [head]
+    rows = [f"{'':18}{'ms':>9}{'smooth deg':>12}{'defined':>9}{'edges deg':>11}{'defined':>9}{'frames':>8}"]
     for name, timing in timed.items():
         smooth, near = wrong[name]["smooth"], wrong[name]["near_edges"]
         rows.append(
-            f"{name:18}{timing.median_ms:9.2f}{smooth.get('median', np.nan):12.2f}"
-            f"{near.get('median', np.nan):11.2f}{smooth['defined']:9.3f}"
+            f"{name:18}{timing.median_ms:9.2f}{smooth.get('median', np.nan):12.2f}{smooth['defined']:9.3f}"
+            f"{near.get('median', np.nan):11.2f}{near['defined']:9.3f}{wrong[name]['frames']:8}"
         )
     return "\n".join(rows)
 

@@ -13,7 +13,6 @@ Without a device it says so in one sentence and ends with exit code 2.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +26,7 @@ from benchmarks.posed_quality import angle_deg
 from benchmarks.timing import one_thread, write_result
 from fastseg.cli import run
 from fastseg.data.rooms import Rooms
+from fastseg.ops import arrays
 from fastseg.ops.hn_labels import Gravity, HNLabels, hn_labels
 from fastseg.ops.normals import Estimator, normals
 
@@ -50,12 +50,12 @@ def require_gpu() -> None:
     """Raises ValueError with one sentence when this machine or this build cannot run CUDA kernels."""
     import torch
 
-    try:
-        module = importlib.import_module("fastseg._cuda")
-    except ImportError as error:
-        raise ValueError("fastseg._cuda is not built: install fastseg where a CUDA compiler is on PATH") from error
-    if module.device_count() == 0 or not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         raise ValueError("no CUDA device here: the GPU benchmarks were not run")
+    try:
+        arrays.backend(torch.empty(1, device="cuda"))
+    except ImportError as error:
+        raise ValueError(f"the GPU benchmarks were not run: {error}") from error
 
 
 def event_us(call: Callable[[int], object], repeats: int) -> float:

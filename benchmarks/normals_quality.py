@@ -76,10 +76,12 @@ class ErrorTally:
 
     errors: dict[str, list[Array]] = field(default_factory=lambda: {"smooth": [], "near_edges": []})
     pixels: dict[str, int] = field(default_factory=lambda: {"smooth": 0, "near_edges": 0})
+    frames: int = 0
 
     def add(self, found: Array, truth: Array, where: Regions, measured: Mask) -> None:
         """Counts one frame: normals (H, W, 3) found and true, the regions, and where the sensor gave depth."""
         degrees = error_deg(found, truth)
+        self.frames += 1
         for name in self.errors:
             inside = getattr(where, name) & measured
             values = degrees[inside]
@@ -87,8 +89,8 @@ class ErrorTally:
             self.pixels[name] += int(inside.sum())
 
     def summary(self) -> dict[str, Any]:
-        """For each region: median, mean and 95 % of the error in degrees, and the share of pixels with a normal."""
-        out: dict[str, Any] = {}
+        """For each region: median, mean and 95 % of the error in degrees, share of pixels with a normal; frames."""
+        out: dict[str, Any] = {"frames": self.frames}
         for name, parts in self.errors.items():
             values = np.concatenate(parts) if parts else np.zeros(0, np.float32)
             if values.size == 0:

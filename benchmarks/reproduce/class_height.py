@@ -75,7 +75,7 @@ def entropy_bits(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def draw(rows: npt.NDArray[np.float64], names: list[str], edges: npt.NDArray[np.float32], path: Path) -> None:
-    """Writes the picture: one row a class, one column a height bin, darker is more."""
+    """Writes the picture: one row a class, one column a height bin, brighter is more."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -85,7 +85,7 @@ def draw(rows: npt.NDArray[np.float64], names: list[str], edges: npt.NDArray[np.
     shown = axes.imshow(rows, aspect="auto", cmap="viridis", vmin=0, vmax=1)
     axes.set_yticks(range(len(names)), names)
     axes.set_xticks(np.arange(len(edges)) + 0.5, [f"{edge:.2f}" for edge in edges])
-    axes.set_xlabel("height above the floor, metres (bin edges)")
+    axes.set_xlabel("height above the floor, metres (bin edges; the last bin is open upward)")
     figure.colorbar(shown, label="share of the class's pixels")
     figure.savefig(path, dpi=120)
     pyplot.close(figure)

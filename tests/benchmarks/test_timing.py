@@ -48,3 +48,11 @@ def test_a_result_of_an_unknown_type_is_refused_and_leaves_no_result(tmp_path: P
     with pytest.raises(TypeError, match="cannot write a object"):
         write_result("trial", {"x": object()}, tmp_path)
     assert list(tmp_path.glob("*.json")) == []
+
+
+def test_a_pipeline_rate_needs_runs_that_differ() -> None:
+    from benchmarks.bench_labels import steady_rate
+
+    assert steady_rate(500, 10) == 50
+    assert steady_rate(500, 0.5) is None
+    assert steady_rate(500, -1) is None
