@@ -1,6 +1,6 @@
 """What a GPU would show: `python -m benchmarks.device [--out FILE.json]`. Written without one: not run on a GPU yet.
 
-On a machine with a CUDA device and fastseg._cuda built:
+On a machine with a CUDA device and the CUDA backend built:
 bandwidth    a device-to-device copy of 1 GiB (read + write), GB/s
 correctness  `normals` and `hn_labels` on the GPU against the CPU on the same noisy rooms: degrees between normals
              (99.9 %), pixels only one defines, equal labels, degrees between ups, equal verdicts; asserted
