@@ -13,12 +13,12 @@ constexpr std::int64_t kBlock = 1024;  // normals summed in float before the sum
 
 // What one frame's steps hand to each other; all of it lies in the worker's scratch.
 struct Workspace {
-  float* q;           // (H, W) inverse depth
-  float* height;      // (H, W) up . p, +inf without depth
-  float* sample[3];   // normals for gravity, `samples` of them, finite and packed
-  float* low;         // candidates for the floor
-  float* row[3];      // a row of normals
-  double* rows;       // scratch of NormalRows
+  float* q;          // (H, W) inverse depth
+  float* height;     // (H, W) up . p, +inf without depth
+  float* sample[3];  // normals for gravity, `samples` of them, finite and packed
+  float* low;        // candidates for the floor
+  float* row[3];     // a row of normals
+  double* rows;      // scratch of NormalRows
 };
 
 std::int64_t even(std::int64_t n) {
@@ -55,8 +55,8 @@ std::int64_t sample_normals(const HnLabels& a, const Workspace& w, std::int64_t 
   return n;
 }
 
-FS_CLONES void frame_block(const Mat3f& r, const float* x, const float* y, const float* z, std::int64_t n,
-                           float lambda, FrameSums& out) {
+FS_CLONES void frame_block(const Mat3f& r, const float* x, const float* y, const float* z, std::int64_t n, float lambda,
+                           FrameSums& out) {
   float e = 0, m0 = 0, m1 = 0, m2 = 0, m3 = 0, m4 = 0, m5 = 0, m6 = 0, m7 = 0, m8 = 0;
 #pragma omp simd reduction(+ : e, m0, m1, m2, m3, m4, m5, m6, m7, m8)
   for (std::int64_t i = 0; i < n; ++i) {
@@ -142,8 +142,8 @@ float guess(const Workspace& w, std::int64_t size, float percentile) {
   std::int64_t n = 0;
   for (std::int64_t i = 0; i < size; i += 37)
     if (w.q[i] > 0) w.low[n++] = w.height[i];
+  if (n == 0) return std::numeric_limits<float>::max();
   const std::int64_t k = std::min(n - 1, 2 * floor_rank(percentile, n) + 30);
-  if (n == 0) return std::numeric_limits<float>::infinity();
   std::nth_element(w.low, w.low + k, w.low + n);
   return w.low[k];
 }
@@ -151,6 +151,7 @@ float guess(const Workspace& w, std::int64_t size, float percentile) {
 // The exact order statistic of the heights: only values up to a guess are sorted, all of them when it was too low.
 float floor_height(const Workspace& w, std::int64_t size, std::int64_t valid, float percentile) {
   const std::int64_t rank = floor_rank(percentile, valid);
+  if (valid == 0) return std::numeric_limits<float>::quiet_NaN();
   for (float bound : {guess(w, size, percentile), std::numeric_limits<float>::max()}) {
     std::int64_t n = 0;
     for (std::int64_t i = 0; i < size; ++i)
@@ -163,18 +164,19 @@ float floor_height(const Workspace& w, std::int64_t size, std::int64_t valid, fl
 }
 
 struct Counts {
-  std::int64_t low = 0, aligned = 0;
+  std::int64_t low = 0, defined = 0, aligned = 0;
 };
 
 FS_CLONES void label_row(const HnLabels& a, const Workspace& w, const float* height, float floor, Vec3f up,
                          std::int64_t width, std::uint8_t* label, Counts& counts) {
   const int edges = static_cast<int>(a.height_edges.size()), cosines = static_cast<int>(a.normal_cosines.size());
-  std::int64_t low = 0, aligned = 0;
+  std::int64_t low = 0, defined = 0, aligned = 0;
   float* const c = w.row[0];  // the cosines take the place of the first components
 #pragma GCC ivdep
   for (std::int64_t u = 0; u < width; ++u) {
     c[u] = up.x * w.row[0][u] + up.y * w.row[1][u] + up.z * w.row[2][u];
-    low += height[u] <= floor, aligned += (height[u] <= floor) & (c[u] > a.rules.aligned_cosine);
+    low += height[u] <= floor, defined += (height[u] <= floor) & (c[u] == c[u]);
+    aligned += (height[u] <= floor) & (c[u] > a.rules.aligned_cosine);
     label[u] = 0;
   }
   for (int e = 0; e < edges; ++e) {
@@ -187,7 +189,7 @@ FS_CLONES void label_row(const HnLabels& a, const Workspace& w, const float* hei
       label[u] = static_cast<std::uint8_t>(label[u] + (std::fabs(c[u]) <= edge ? edges + 1 : 0));
   }
   for (std::int64_t u = 0; u < width; ++u) label[u] = c[u] == c[u] ? label[u] : kIgnore;
-  counts.low += low, counts.aligned += aligned;
+  counts.low += low, counts.defined += defined, counts.aligned += aligned;
 }
 
 // Labels the frame row by row; returns the share of the lowest points that look up.
@@ -204,7 +206,7 @@ float write_labels(const HnLabels& a, const Workspace& w, std::int64_t frame, fl
   }
   for (std::int64_t b = 0; b < bins; ++b)
     a.histogram(frame, b) = histogram[0][b] + histogram[1][b] + histogram[2][b] + histogram[3][b];
-  return counts.low > 0 ? static_cast<float>(counts.aligned) / static_cast<float>(counts.low) : 0.f;
+  return aligned_fraction(counts.low, counts.defined, counts.aligned);
 }
 
 void label_frame(const HnLabels& a, std::int64_t frame, double* scratch) {
@@ -219,8 +221,7 @@ void label_frame(const HnLabels& a, std::int64_t frame, double* scratch) {
   const Vec3d walls = found ? floor_wall(w, n, axis) : prior;
   const Vec3d chosen = a.rules.gravity == Gravity::kManhattan ? axis : walls;
   const Vec3f up{static_cast<float>(chosen.x), static_cast<float>(chosen.y), static_cast<float>(chosen.z)};
-  for (std::int64_t v = 0; v < height; ++v)
-    height_row(w.q + v * width, a.camera, up, v, width, w.height + v * width);
+  for (std::int64_t v = 0; v < height; ++v) height_row(w.q + v * width, a.camera, up, v, width, w.height + v * width);
   const float floor = floor_height(w, size, valid, a.rules.percentile);
   const float aligned = write_labels(a, w, frame, floor, up);
   const float share = size > 0 ? static_cast<float>(valid) / static_cast<float>(size) : 0.f;
@@ -234,13 +235,13 @@ void label_frame(const HnLabels& a, std::int64_t frame, double* scratch) {
 }  // namespace
 
 std::int64_t hn_labels_scratch(std::int64_t height, std::int64_t width, int radius, int stride) {
-  return (3 * even(height * width) + 3 * samples(height, width, stride) + 3 * even(width)) / 2 + normal_rows_scratch(width, radius);
+  return (3 * even(height * width) + 3 * samples(height, width, stride) + 3 * even(width)) / 2 +
+         normal_rows_scratch(width, radius);
 }
 
 void hn_labels(const HnLabels& args, Stream) {
-  for_each_worker(args.label.shape[0], args.scratch.shape[0], [&](std::int64_t frame, std::int64_t worker) {
-    label_frame(args, frame, &args.scratch(worker, 0));
-  });
+  for_each_worker(args.label.shape[0], args.scratch.shape[0],
+                  [&](std::int64_t frame, std::int64_t worker) { label_frame(args, frame, &args.scratch(worker, 0)); });
 }
 
 }  // namespace fs

@@ -1,8 +1,7 @@
-#include "hn_labels.h"
-
 #include <bit>
 
 #include "for_each.h"
+#include "hn_labels.h"
 
 namespace fs {
 namespace {
@@ -12,18 +11,12 @@ constexpr int kDigits = 3, kDigitBits = 11, kBuckets = 1 << kDigitBits;  // 3 x 
 
 // A frame's part of the scratch: what the kernels of one call hand to each other.
 struct Counters {
-  unsigned long long rank;      // of the floor among the values that share the digits found so far
-  unsigned prefix;              // those digits, of the floor's ordered bits
-  int valid, low, aligned;      // pixels with depth; at or below the floor; of those, looking up
-  int found;                    // gravity was found
+  unsigned long long rank;  // of the floor among the values that share the digits found so far
+  unsigned prefix;          // those digits, of the floor's ordered bits
+  int valid;                // pixels with depth
+  int low[3];               // points at or below the floor; of those, with a normal; of those, looking up
+  int found;                // gravity was found
   int buckets[kDigits][kBuckets];
-};
-
-struct Frame {
-  Counters* counters;
-  float* sample;   // (3, samples) normals for gravity, NaN where undefined
-  float* normals;  // (3, H, W) normals of the label
-  std::int64_t samples;
 };
 
 std::int64_t counter_doubles() {
@@ -34,11 +27,12 @@ FS_HD std::int64_t sampled(std::int64_t height, std::int64_t width, int stride) 
   return (height + stride - 1) / stride * ((width + stride - 1) / stride);
 }
 
-// The normals of all frames lie one frame after another, as the op `normals` writes them; the counters come last.
+// Where the frames' parts lie: the counters, then all sampled normals, then all normals, as the op `normals` writes
+// them.
 struct Layout {
-  float *sample, *normals;
-  Counters* counters;
-  std::int64_t samples, size;
+  Counters* counters;          // (N)
+  float *sample, *normals;     // (N, 3, samples) for gravity and (N, 3, size) for the label, NaN where undefined
+  std::int64_t samples, size;  // of a frame
 };
 
 Layout layout(const HnLabels& a) {
@@ -50,10 +44,6 @@ Layout layout(const HnLabels& a) {
   out.normals = out.sample + frames * 3 * samples;
   out.samples = samples, out.size = size;
   return out;
-}
-
-FS_DEVICE Frame frame_at(const Layout& l, std::int64_t frame) {
-  return {l.counters + frame, l.sample + frame * 3 * l.samples, l.normals + frame * 3 * l.size, l.samples};
 }
 
 // Floats as unsigned integers in the same order.
@@ -94,15 +84,16 @@ FS_DEVICE Vec3f single(Vec3d a) {
   return {static_cast<float>(a.x), static_cast<float>(a.y), static_cast<float>(a.z)};
 }
 
-// A thread's normal i of the sample, zero with weight 0 where undefined.
-FS_DEVICE Vec3f sample_at(const Frame& f, std::int64_t i, float& weight) {
-  const Vec3f n{f.sample[i], f.sample[f.samples + i], f.sample[2 * f.samples + i]};
+// Normal i of a frame's sample, zero with weight 0 where undefined.
+FS_DEVICE Vec3f sample_at(const Layout& l, std::int64_t i, float& weight) {
+  const float* x = l.sample + static_cast<std::int64_t>(blockIdx.x) * 3 * l.samples + i;
+  const Vec3f n{x[0], x[l.samples], x[2 * l.samples]};
   weight = n.x == n.x ? 1.f : 0.f;
   return weight > 0 ? n : Vec3f{};
 }
 
 // Robust Manhattan frame by the whole block; every thread holds the same rotation. True when the objective settled.
-FS_DEVICE bool manhattan(const Rules& rules, const Frame& f, Vec3d prior, double* shared, Vec3d& up) {
+FS_DEVICE bool manhattan(const Rules& rules, const Layout& l, Vec3d prior, double* shared, Vec3d& up) {
   Mat3d r = frame_of(prior);
   double before = std::numeric_limits<double>::infinity();
   bool settled = false;
@@ -110,9 +101,9 @@ FS_DEVICE bool manhattan(const Rules& rules, const Frame& f, Vec3d prior, double
     const Mat3f rf = single(r);
     FrameSums part;
     float counted = 0;
-    for (std::int64_t i = threadIdx.x; i < f.samples; i += kThreads) {
+    for (std::int64_t i = threadIdx.x; i < l.samples; i += kThreads) {
       float weight;
-      const Vec3f n = sample_at(f, i, weight);
+      const Vec3f n = sample_at(l, i, weight);
       add_to_frame(part, rf, n, rules.lambda, weight);
       counted += weight;
     }
@@ -123,19 +114,20 @@ FS_DEVICE bool manhattan(const Rules& rules, const Frame& f, Vec3d prior, double
     settled = before - sums[0] < rules.tolerance * before;
     before = sums[0];
     if (!settled)
-      r = nearest_rotation(Mat3d{{sums[1], sums[2], sums[3]}, {sums[4], sums[5], sums[6]}, {sums[7], sums[8], sums[9]}});
+      r = nearest_rotation(
+          Mat3d{{sums[1], sums[2], sums[3]}, {sums[4], sums[5], sums[6]}, {sums[7], sums[8], sums[9]}});
   }
   up = nearest_axis(r, prior);
   return settled;
 }
 
-FS_DEVICE Vec3d floor_wall(const Frame& f, Vec3d up, double* shared) {
+FS_DEVICE Vec3d floor_wall(const Layout& l, Vec3d up, double* shared) {
   for (int k = 0; k < kFloorWallSteps; ++k) {
     const Vec3f at = single(up);
     float part[6] = {};
-    for (std::int64_t i = threadIdx.x; i < f.samples; i += kThreads) {
+    for (std::int64_t i = threadIdx.x; i < l.samples; i += kThreads) {
       float weight;
-      const Vec3f n = sample_at(f, i, weight);
+      const Vec3f n = sample_at(l, i, weight);
       add_to_floor_wall(part, at, n, cone_of(k), weight);
     }
     double m[6] = {part[0], part[1], part[2], part[3], part[4], part[5]};
@@ -149,16 +141,15 @@ FS_DEVICE Vec3d floor_wall(const Frame& f, Vec3d up, double* shared) {
 FS_KERNEL void gravity_kernel(HnLabels a, Layout l) {
   FS_SHARED(double, shared, kWarps * 11);
   const std::int64_t frame = blockIdx.x;
-  const Frame f = frame_at(l, frame);
   const Vec3d prior{a.prior(frame, 0), a.prior(frame, 1), a.prior(frame, 2)};
   Vec3d axis = prior;
-  const bool found = manhattan(a.rules, f, prior, shared, axis);
-  const Vec3d walls = found ? floor_wall(f, axis, shared) : prior;
+  const bool found = manhattan(a.rules, l, prior, shared, axis);
+  const Vec3d walls = found ? floor_wall(l, axis, shared) : prior;
   if (threadIdx.x != 0) return;
   const Vec3f up = single(a.rules.gravity == Gravity::kManhattan ? axis : walls);
   a.up(frame, 0) = up.x, a.up(frame, 1) = up.y, a.up(frame, 2) = up.z;
   a.figures(frame, kDisagreement) = found ? angle_deg(axis, walls) : std::numeric_limits<float>::quiet_NaN();
-  f.counters->found = found;
+  l.counters[frame].found = found;
 }
 
 struct Clear {
@@ -194,7 +185,7 @@ FS_KERNEL void count_kernel(HnLabels a, Layout l, int digit) {
   FS_SHARED(int, bucket, kBuckets);
   const std::int64_t frame = blockIdx.y, begin = static_cast<std::int64_t>(blockIdx.x) * kPixels;
   const std::int64_t end = begin + kPixels < l.size ? begin + kPixels : l.size;
-  Counters& counters = *frame_at(l, frame).counters;
+  Counters& counters = l.counters[frame];
   for (int b = static_cast<int>(threadIdx.x); b < kBuckets; b += kThreads) bucket[b] = 0;
   FS_SYNC();
   const int shift = 32 - kDigitBits * (digit + 1) > 0 ? 32 - kDigitBits * (digit + 1) : 0;
@@ -215,7 +206,7 @@ FS_KERNEL void count_kernel(HnLabels a, Layout l, int digit) {
 FS_KERNEL void select_kernel(HnLabels a, Layout l, int digit) {
   if (threadIdx.x != 0) return;
   const std::int64_t frame = blockIdx.x;
-  Counters& c = *frame_at(l, frame).counters;
+  Counters& c = l.counters[frame];
   if (digit == 0) {
     for (int b = 0; b < kBuckets; ++b) c.valid += c.buckets[0][b];
     c.rank = c.valid > 0 ? static_cast<unsigned long long>(floor_rank(a.rules.percentile, c.valid)) : 0;
@@ -230,23 +221,24 @@ FS_KERNEL void select_kernel(HnLabels a, Layout l, int digit) {
 }
 
 FS_KERNEL void label_kernel(HnLabels a, Layout l) {
-  FS_SHARED(int, count, 256 + 2);
+  FS_SHARED(int, count, 256 + 3);  // labels, then Counters::low
   const std::int64_t frame = blockIdx.y, begin = static_cast<std::int64_t>(blockIdx.x) * kPixels;
   const std::int64_t end = begin + kPixels < l.size ? begin + kPixels : l.size;
-  const Frame f = frame_at(l, frame);
+  const float* const n = l.normals + frame * 3 * l.size;
   const Vec3f up = up_of(a, frame);
   const float floor = a.figures(frame, kFloor);
   const int edges = static_cast<int>(a.height_edges.size()), cosines = static_cast<int>(a.normal_cosines.size());
-  for (int b = static_cast<int>(threadIdx.x); b < 258; b += kThreads) count[b] = 0;
+  for (int b = static_cast<int>(threadIdx.x); b < 259; b += kThreads) count[b] = 0;
   FS_SYNC();
   for (std::int64_t i = begin + threadIdx.x; i < end; i += kThreads) {
     float height;
     std::uint8_t label = kIgnore;
     if (height_at(a, frame, i, l.size, height)) {
-      const float c = dot(up, Vec3f{f.normals[i], f.normals[l.size + i], f.normals[2 * l.size + i]});
+      const float c = dot(up, Vec3f{n[i], n[l.size + i], n[2 * l.size + i]});
       label = label_of(height - floor, c, a.height_edges.data, edges, a.normal_cosines.data, cosines);
-      if (height <= floor) atomic_add(&count[256], 1);
-      if (height <= floor && c > a.rules.aligned_cosine) atomic_add(&count[257], 1);
+      const bool in[3] = {height <= floor, height <= floor && c == c, height <= floor && c > a.rules.aligned_cosine};
+      for (int k = 0; k < 3; ++k)
+        if (in[k]) atomic_add(&count[256 + k], 1);
     }
     a.label.data[frame * l.size + i] = label;
     atomic_add(&count[label], 1);
@@ -254,7 +246,7 @@ FS_KERNEL void label_kernel(HnLabels a, Layout l) {
   FS_SYNC();
   for (int b = static_cast<int>(threadIdx.x); b < a.histogram.shape[1]; b += kThreads)
     if (count[b] > 0) atomic_add(&a.histogram(frame, b), count[b]);
-  if (threadIdx.x == 0) atomic_add(&f.counters->low, count[256]), atomic_add(&f.counters->aligned, count[257]);
+  if (threadIdx.x < 3) atomic_add(&l.counters[frame].low[threadIdx.x], count[256 + threadIdx.x]);
 }
 
 struct Judge {
@@ -262,11 +254,11 @@ struct Judge {
   Layout l;
   FS_HD void operator()(std::int64_t frame) const {
     const Counters& c = l.counters[frame];
-    const float aligned = c.low > 0 ? static_cast<float>(c.aligned) / static_cast<float>(c.low) : 0.f;
+    const float aligned = aligned_fraction(c.low[0], c.low[1], c.low[2]);
     const float share = l.size > 0 ? static_cast<float>(c.valid) / static_cast<float>(l.size) : 0.f;
     a.figures(frame, kAligned) = aligned, a.figures(frame, kValid) = share;
-    a.verdict(frame) = static_cast<std::int32_t>(
-        verdict_of(a.rules, share, c.found != 0, a.figures(frame, kDisagreement), aligned));
+    a.verdict(frame) =
+        static_cast<std::int32_t>(verdict_of(a.rules, share, c.found != 0, a.figures(frame, kDisagreement), aligned));
   }
 };
 

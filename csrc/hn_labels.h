@@ -11,14 +11,14 @@ enum class Verdict : int { kAccepted = 0, kNoDepth = 1, kGravity = 2, kNoFloor =
 // The numbers of the method; the defaults live in fastseg/ops/hn_labels.py.
 struct Rules {
   Gravity gravity = Gravity::kFloorWall;
-  float lambda = 0.3f;         // weight of |X|_1 in the Manhattan objective
-  float tolerance = 1e-4f;     // the objective has converged when it falls by less than this part
-  int iterations = 100;        // at most, of the Manhattan frame
-  int fewest_normals = 100;    // under this many, gravity is not estimated
+  float lambda = 0.3f;          // weight of |X|_1 in the Manhattan objective
+  float tolerance = 1e-4f;      // the objective has converged when it falls by less than this part
+  int iterations = 100;         // at most, of the Manhattan frame
+  int fewest_normals = 100;     // under this many, gravity is not estimated
   float max_disagreement = 10;  // degrees between the two gravity estimators
-  float percentile = 1;        // of the heights: the floor
-  float min_valid = 0.1f;      // fewest valid pixels, as a part of the image
-  float min_aligned = 0.5f;    // of the points at or below the floor, at least this part must look up
+  float percentile = 1;         // of the heights: the floor
+  float min_valid = 0.1f;       // fewest valid pixels, as a part of the image
+  float min_aligned = 0.5f;     // of the points at or below the floor, so many must look up
   float aligned_cosine = 0.8660254f;
 };
 
@@ -134,6 +134,11 @@ FS_HD std::uint8_t label_of(float height, float c, const float* height_edges, in
   for (int e = 0; e < n_edges; ++e) height_bin += height >= height_edges[e];
   for (int e = 0; e < n_cosines; ++e) normal_bin += std::fabs(c) <= cosines[e];
   return c == c ? static_cast<std::uint8_t>(normal_bin * (n_edges + 1) + height_bin) : kIgnore;
+}
+
+// The part of the points at or below the floor that look up, among those that have a normal; 0 when hardly any has.
+FS_HD float aligned_fraction(std::int64_t low, std::int64_t defined, std::int64_t aligned) {
+  return defined > 0 && defined * 10 >= low ? static_cast<float>(aligned) / static_cast<float>(defined) : 0.f;
 }
 
 // Whether the frame is kept, from its figures; `gravity_found` says that the estimators ran and converged.

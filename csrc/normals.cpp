@@ -143,10 +143,9 @@ FS_CLONES void solve_row(const Columns& c, const float* q, const Pinhole& camera
     const float left = static_cast<float>(u);
 #pragma GCC ivdep
     for (int l = 0; l < kLanes; ++l) {
-      const PlaneSums one{a.n[l], a.i[l],  a.j[l],  a.ii[l], a.ij[l], a.jj[l],
-                          a.d[l], a.id[l], a.jd[l], a.dd[l], p.base};
-      const Vec3f n = plane_normal(one, camera, fit, left + static_cast<float>(l), static_cast<float>(v),
-                                   centre[l] > 0);
+      const PlaneSums one{a.n[l], a.i[l], a.j[l], a.ii[l], a.ij[l], a.jj[l], a.d[l], a.id[l], a.jd[l], a.dd[l], p.base};
+      const Vec3f n =
+          plane_normal(one, camera, fit, left + static_cast<float>(l), static_cast<float>(v), centre[l] > 0);
       x[l] = n.x, y[l] = n.y, z[l] = n.z;
     }
     const std::size_t bytes = static_cast<std::size_t>(lanes) * sizeof(float);
@@ -271,9 +270,8 @@ std::int64_t normals_scratch(std::int64_t height, std::int64_t width, int radius
 }
 
 void normals(const Normals& args, Stream) {
-  for_each_worker(args.depth.shape[0], args.scratch.shape[0], [&](std::int64_t frame, std::int64_t worker) {
-    write_frame(args, frame, &args.scratch(worker, 0));
-  });
+  for_each_worker(args.depth.shape[0], args.scratch.shape[0],
+                  [&](std::int64_t frame, std::int64_t worker) { write_frame(args, frame, &args.scratch(worker, 0)); });
 }
 
 }  // namespace fs

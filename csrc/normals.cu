@@ -14,8 +14,11 @@ struct Tile {
 
 FS_DEVICE Tile tile_of(int radius, std::int64_t height) {
   const std::int64_t down = (height + kTileHeight - 1) / kTileHeight;
-  return {static_cast<std::int64_t>(blockIdx.x) / down, static_cast<std::int64_t>(blockIdx.x) % down * kTileHeight,
-          static_cast<std::int64_t>(blockIdx.y) * kTileWidth, radius, kTileHeight + 2 * radius,
+  return {static_cast<std::int64_t>(blockIdx.x) / down,
+          static_cast<std::int64_t>(blockIdx.x) % down * kTileHeight,
+          static_cast<std::int64_t>(blockIdx.y) * kTileWidth,
+          radius,
+          kTileHeight + 2 * radius,
           kTileWidth + 2 * radius};
 }
 

@@ -20,11 +20,11 @@ enum class Estimator : int { kPlane = 0, kPca = 1 };
 // How a normal is estimated from the window around a pixel.
 struct Fit {
   Estimator estimator = Estimator::kPlane;
-  int radius = 5;                                              // the window is (2 radius + 1)^2 pixels
-  int smallest = 31;                                           // fewest valid pixels in the window
+  int radius = 5;                                               // the window is (2 radius + 1)^2 pixels
+  int smallest = 31;                                            // fewest valid pixels in the window
   float max_residual = std::numeric_limits<float>::infinity();  // plane: the rms dz about the plane may reach
   float residual0 = 0.002f;                                     // max_residual z^2 + residual0; 1/m and m
-  float tau = 0.02f, tau0 = 0.01f;                             // pca: a neighbour counts when |dz| < tau z^2 + tau0
+  float tau = 0.02f, tau0 = 0.01f;                              // pca: a neighbour counts when |dz| < tau z^2 + tau0
 };
 
 struct Normals {

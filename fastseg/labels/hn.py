@@ -80,7 +80,7 @@ class HNLabel:
     label             (H, W) uint8, normal_bin * n_height + height_bin, 255 = ignore
     up                (3,) float32, unit, camera frame; up . p = floor_m on the floor
     floor_m           metres
-    aligned_fraction  of the points at or below the floor, the part whose normal looks up
+    aligned_fraction  of the points at or below the floor that have a normal, the part that looks up
     valid_fraction    of the pixels, the part with depth
     disagreement_deg  angle between the two gravity estimators
     histogram         (n_normal * n_height,) int32 pixels of each label

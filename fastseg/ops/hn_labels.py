@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fastseg.frames import Camera
 from fastseg.ops import arrays
-from fastseg.ops.normals import Estimator, checked_depth, fit
+from fastseg.ops.normals import Estimator, at_least_one, checked_depth, fit
 
 Gravity = Literal["manhattan", "floor_wall"]
 IGNORE = 255
@@ -49,64 +49,51 @@ def normal_edges_deg(n_normal: int) -> tuple[float, ...]:
 
 
 def hn_labels(
-    depth: arrays.Array,
-    camera: Camera,
-    *,
-    depth_scale: float = 1.0,
-    height_edges: Sequence[float] = uniform_edges(10, 2.5),
-    n_normal: int = 2,
-    prior: npt.NDArray[np.float64] | None = None,
-    estimator: Estimator = "plane",
-    gravity: Gravity = "floor_wall",
-    radius: int = 5,
-    gravity_radius: int = 10,
-    stride: int = 4,
-    max_residual: float = 0.003,
-    percentile: float = 1.0,
-    min_valid: float = 0.1,
-    min_aligned: float = 0.5,
-    aligned_deg: float = 30.0,
-    max_disagreement_deg: float = 10.0,
+    depth: arrays.Array, camera: Camera, *, depth_scale: float = 1.0,
+    height_edges: Sequence[float] = uniform_edges(10, 2.5), n_normal: int = 2,
+    prior: npt.NDArray[np.float64] | None = None, estimator: Estimator = "plane", gravity: Gravity = "floor_wall",
+    radius: int = 5, gravity_radius: int = 10, stride: int = 4, max_residual: float = 0.003, percentile: float = 1.0,
+    min_valid: float = 0.1, min_aligned: float = 0.5, aligned_deg: float = 30.0, max_disagreement_deg: float = 10.0,
     threads: int = 1,
-) -> HNLabels:
+) -> HNLabels:  # fmt: skip
     """Height/normal labels of one depth image or a batch, with up, floor and the figures to judge them by.
 
-    Normals (`ops.normals`, radius `gravity_radius`, every stride-th pixel) give gravity twice: `manhattan` minimises
-    1/2 |R N - X|_F^2 + 0.3 |X|_1 over rotations R and X, starting at the prior, until the objective falls by less than
-    1e-4; up is the axis nearest the prior. `floor_wall` starts there and takes up = the smallest eigenvector of
-    sum(wall n n^T) - sum(floor n n^T), five times with a cone of 45 degrees and five with 15. The angle between the
-    two is disagreement_deg; `gravity` says which one is up. The floor is the `percentile`-th height up . p of all
-    valid points (exact order statistic). Then, with normals of radius `radius`:
-    height = up . p - floor_m, t = acos(n . up), height_bin = number of `height_edges` at or below the height,
-    normal_bin = number of edges of the folded angle min(t, 180 - t) at or below it.
+    Gravity comes from normals (`ops.normals`, radius `gravity_radius`, every stride-th pixel), twice. `manhattan`
+    minimises 1/2 |R N - X|_F^2 + 0.3 |X|_1 over rotations R and X from the prior on, until it falls by less than 1e-4;
+    up is the axis nearest the prior. `floor_wall` goes on from there: up = the smallest eigenvector of
+    sum(wall n n^T) - sum(floor n n^T), five times with a cone of 45 degrees, five with 15. The floor is the
+    `percentile`-th of the heights up . p (exact order statistic). With normals of radius `radius`: height = up . p -
+    floor_m, t = acos(n . up); a bin is the number of edges at or below the height, or below min(t, 180 - t).
 
     depth    (H, W) or (N, H, W) float32 or uint16 in units of `depth_scale` metres, of the camera's size
     prior    (3,) or (N, 3) where up is expected, camera frame; (0, -1, 0) when None
-    Returns HNLabels (a single image is a batch of one). Verdicts: `no-depth` under `min_valid` of the pixels have
-    depth; `gravity` too few normals, no convergence, or the estimators disagree; `no-floor` under `min_aligned` of the
-    points at or below the floor have a normal within `aligned_deg` of up.
+    Returns HNLabels (one image is a batch of one). Verdicts: `no-depth` less than `min_valid` of the pixels have depth;
+    `gravity` too few normals, no convergence, or the two differ by more than `max_disagreement_deg`; `no-floor` of the
+    points at or below the floor that have a normal, less than `min_aligned` look up (within `aligned_deg`).
     Raises TypeError or ValueError for arguments it does not take. HN-labels paper, section 3.2.
     """
     n, height, width = checked_depth(depth, camera, depth_scale)
+    at_least_one(stride=stride, threads=threads)
     edges, cosines = _bins(height_edges, n_normal)
-    window = fit(estimator, radius, 0.25, max_residual, 0.02, 0.01)
-    wide = fit(estimator, gravity_radius, 0.25, max_residual, 0.02, 0.01)
+    windows = [fit(estimator, r, 0.25, max_residual, 0.02, 0.01) for r in (radius, gravity_radius)]
     rules = _rules(gravity, max_disagreement_deg, percentile, min_valid, min_aligned, aligned_deg)
-    if stride < 1 or threads < 1:
-        raise ValueError(f"stride and threads must be at least 1; got {stride} and {threads}")
-    module = arrays.backend(depth)
-    bins = n_normal * (len(height_edges) + 1)
-    out = _outputs(depth, n, height, width, bins)
-    workers = n if arrays.on_device(depth) or module.__name__.endswith("_emu") else min(threads, max(n, 1))
-    size = module.hn_labels_scratch(height, width, max(radius, gravity_radius), stride)
-    scratch = arrays.empty(depth, (workers, size), "float64")
+    out = _outputs(depth, n, height, width, n_normal * (len(height_edges) + 1))
+    module, scratch = _scratch(depth, (n, height, width), max(radius, gravity_radius), stride, threads)
     small = [arrays.moved(depth, a) for a in (_priors(prior, n), edges, cosines)]
     module.hn_labels(
-        arrays.describe(depth, (n, height, width)), depth_scale, (camera.fx, camera.fy, camera.cx, camera.cy), window,
-        wide, stride, rules, *(arrays.describe(a) for a in small), {k: arrays.describe(a) for k, a in out.items()},
-        arrays.describe(scratch), arrays.stream(depth),
+        arrays.describe(depth, (n, height, width)), depth_scale, (camera.fx, camera.fy, camera.cx, camera.cy),
+        *windows, stride, rules, *(arrays.describe(a) for a in small),
+        {name: arrays.describe(a) for name, a in out.items()}, arrays.describe(scratch), arrays.stream(depth),
     )  # fmt: skip
     return HNLabels(**out)
+
+
+def _scratch(depth: arrays.Array, shape: tuple[int, int, int], radius: int, stride: int, threads: int) -> Any:
+    """The kernels and their working memory: a part for each thread on the CPU, for each frame in the CUDA kernels."""
+    module = arrays.backend(depth)
+    workers = min(threads, shape[0]) if module.backend_name == "cpu" else shape[0]
+    size = module.hn_labels_scratch(*shape[1:], radius, stride)
+    return module, arrays.empty(depth, (max(workers, 1), size), "float64")
 
 
 def _bins(height_edges: Sequence[float], n_normal: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

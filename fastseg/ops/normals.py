@@ -43,6 +43,13 @@ def checked_depth(depth: arrays.Array, camera: Camera, depth_scale: float) -> tu
     return sizes["N"], sizes["H"], sizes["W"]
 
 
+def at_least_one(**counts: int) -> None:
+    """ValueError naming the first count below 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1; got {count}")
+
+
 def normals(
     depth: arrays.Array,
     camera: Camera,
@@ -66,7 +73,6 @@ def normals(
              a depth edge (max_residual in 1/m; inf keeps every fit).
     `pca`:   smallest eigenvector of the covariance of the points with |dz| < edge_tau z^2 + edge_tau0.
     Both need `min_valid` of the window's pixels, and depth at the pixel itself.
-
     depth        (H, W) or (N, H, W) float32 or uint16, in units of `depth_scale` metres; 0, negative, NaN and inf are
                  "no measurement"; numpy, torch or cupy, contiguous, of the camera's size
     stride       normals at every stride-th row and column only: (.., 3, ceil(H / stride), ceil(W / stride))
@@ -77,15 +83,12 @@ def normals(
     """
     window = fit(estimator, radius, min_valid, max_residual, edge_tau, edge_tau0)
     n, height, width = checked_depth(depth, camera, depth_scale)
-    if stride < 1 or threads < 1:
-        raise ValueError(f"stride and threads must be at least 1; got {stride} and {threads}")
-    small = (3, -(-height // stride), -(-width // stride))
-    batch = tuple(depth.shape[:-2])
+    at_least_one(stride=stride, threads=threads)
+    batch, small = tuple(depth.shape[:-2]), (3, -(-height // stride), -(-width // stride))
     points = arrays.empty(depth, (*batch, 3, height, width), "float32")
     found = arrays.empty(depth, (*batch, *small), "float32")
     module = arrays.backend(depth)
-    workers = min(threads, max(n, 1))
-    scratch = arrays.empty(depth, (workers, module.normals_scratch(height, width, radius)), "float64")
+    scratch = arrays.empty(depth, (max(1, min(threads, n)), module.normals_scratch(height, width, radius)), "float64")
     module.normals(
         arrays.describe(depth, (n, height, width)), depth_scale, (camera.fx, camera.fy, camera.cx, camera.cy), window,
         stride, arrays.describe(points, (n, 3, height, width)), arrays.describe(found, (n, *small)),

@@ -56,7 +56,9 @@ def hn_labels(
     floor = float(np.sort(height[valid])[int(percentile / 100 * (valid.sum() - 1))]) if valid.any() else np.nan
     cosine = np.einsum("c,chw->hw", up, near.astype(np.float64))
     low = valid & (height <= floor)
-    aligned = float((cosine[low] > np.cos(np.deg2rad(30))).mean()) if low.any() else 0.0
+    known = low & np.isfinite(cosine)
+    enough = known.any() and 10 * known.sum() >= low.sum()
+    aligned = float((cosine[known] > np.cos(np.deg2rad(30))).mean()) if enough else 0.0
     label = bins(height - floor, cosine, height_edges, n_normal)
     verdict = "accepted" if aligned >= 0.5 else "no-floor"
     if not apart <= 10:
