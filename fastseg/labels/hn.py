@@ -29,8 +29,8 @@ class HNConfig:
     radius                of the window of the label's normals, pixels
     gravity_radius        of the window of gravity's normals, pixels
     stride                gravity looks at every stride-th row and column
-    max_residual          a window that leaves its plane by an rms dz above max_residual z^2 + 2 mm spans an edge and has
-                          no normal (1/m)
+    max_residual          a window that leaves its plane by an rms dz above max_residual z^2 + 2 mm has no normal: it
+                          spans an edge (1/m)
     percentile            of the heights: the floor
     min_valid             a frame with less of its pixels measured is rejected
     min_aligned           a frame is rejected when less of the points at or below the floor look up

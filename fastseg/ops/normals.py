@@ -1,4 +1,4 @@
-"""Op `normals`: a depth image becomes points and unit surface normals, in numpy, cupy or torch, one frame or a batch."""
+"""Op `normals`: depth becomes points and unit surface normals; numpy, cupy or torch, one frame or a batch."""
 
 from __future__ import annotations
 

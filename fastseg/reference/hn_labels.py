@@ -31,7 +31,7 @@ def hn_labels(
     camera: Camera,
     *,
     depth_scale: float = 1.0,
-    height_edges: Sequence[float] = tuple(0.25 * k for k in range(1, 10)),
+    height_edges: Sequence[float] = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25),
     n_normal: int = 2,
     prior: Sequence[float] = (0.0, -1.0, 0.0),
     gravity: str = "floor_wall",

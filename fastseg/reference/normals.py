@@ -29,14 +29,14 @@ def normals(
 ) -> tuple[Float, Float]:
     """Points and normals, each (3, H, W) float32, of one depth image (H, W); the definition `fastseg.ops` follows."""
     metres = depth.astype(np.float32) * np.float32(depth_scale)
-    metres = np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0)).astype(np.float64)
-    rays = _rays(camera)
-    points = np.where(metres > 0, rays * metres, np.nan)
+    metres = np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0))
+    z, rays = metres.astype(np.float64), _rays(camera)
+    points: Double = np.where(z > 0, rays * z, np.nan)
     smallest = max(3, int(np.ceil(min_valid * (2 * radius + 1) ** 2)))
     if estimator == "plane":
-        found = _plane(metres, rays[0], rays[1], radius, smallest, max_residual)
+        found = _plane(z, rays[0], rays[1], radius, smallest, max_residual)
     else:
-        found = _pca(metres, points, radius, smallest, edge_tau, edge_tau0)
+        found = _pca(z, points, radius, smallest, edge_tau, edge_tau0)
     return points.astype(np.float32), found.astype(np.float32)
 
 

@@ -114,8 +114,11 @@ def test_exact_rooms_give_exact_gravity_and_floor(device: str, put: Put, get: Pu
     for number in range(6):
         frame, exact = room(number, 480, 640, noise=False)
         made = run(put, get, frame, gravity=gravity, percentile=0.1)
-        assert apart_deg(made.up[0], exact.up) < (0.5 if gravity == "floor_wall" else 1)
-        assert made.figures[0, 0] == pytest.approx(exact.floor_m, abs=0.02)
+        tolerance_deg, tolerance_m = (
+            (0.5, 0.02) if gravity == "floor_wall" else (1, 0.05)
+        )  # rooms hold turned furniture
+        assert apart_deg(made.up[0], exact.up) < tolerance_deg
+        assert made.figures[0, 0] == pytest.approx(exact.floor_m, abs=tolerance_m)
 
 
 def test_noisy_rooms_give_the_labels_of_exact_ones(device: str, put: Put, get: Put) -> None:
@@ -143,7 +146,7 @@ def _rays(camera: Camera) -> Any:
 
 
 def test_a_prior_turns_up_the_right_way(device: str, put: Put, get: Put) -> None:
-    frame, exact = room(0, 31, 43, noise=False)
+    frame, _ = room(0, 31, 43, noise=False)
     upside_down = type(frame)(frame.id, np.ascontiguousarray(frame.depth[::-1, ::-1]), frame.depth_scale, frame.camera)
     made = run(put, get, upside_down, prior=np.array([0.0, 2.0, 0.0]), **SMALL)
     assert made.up[0, 1] > 0.5
