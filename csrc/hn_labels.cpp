@@ -43,11 +43,12 @@ Workspace cut(double* scratch, std::int64_t height, std::int64_t width, int stri
 
 // Packs the defined normals of every stride-th row and column; returns how many.
 std::int64_t sample_normals(const HnLabels& a, const Workspace& w, std::int64_t height, std::int64_t width) {
-  NormalRows sweep(w.q, height, width, a.camera, a.gravity_fit, w.rows);
+  NormalRows sweep(w.q, height, width, a.camera, a.gravity_fit, a.stride, w.rows);
+  const std::int64_t columns = (width + a.stride - 1) / a.stride;
   std::int64_t n = 0;
   for (std::int64_t v = 0; v < height; v += a.stride) {
     sweep.row(v, w.row);
-    for (std::int64_t u = 0; u < width; u += a.stride) {
+    for (std::int64_t u = 0; u < columns; ++u) {
       for (int c = 0; c < 3; ++c) w.sample[c][n] = w.row[c][u];
       n += w.row[0][u] == w.row[0][u];
     }
@@ -148,28 +149,52 @@ float guess(const Workspace& w, std::int64_t size, float percentile) {
   return w.low[k];
 }
 
+// Packs the heights up to `bound`; blocks without one are passed over whole.
+FS_CLONES std::int64_t collect(const float* height, std::int64_t size, float bound, float* low) {
+  std::int64_t n = 0;
+  for (std::int64_t at = 0; at < size; at += 64) {
+    const std::int64_t end = std::min(size, at + 64);
+    int hits = 0;
+    for (std::int64_t i = at; i < end; ++i) hits += height[i] <= bound;
+    if (hits == 0) continue;
+    for (std::int64_t i = at; i < end; ++i)
+      if (height[i] <= bound) low[n++] = height[i];
+  }
+  return n;
+}
+
 // The exact order statistic of the heights: only values up to a guess are sorted, all of them when it was too low.
 float floor_height(const Workspace& w, std::int64_t size, std::int64_t valid, float percentile) {
   const std::int64_t rank = floor_rank(percentile, valid);
   if (valid == 0) return std::numeric_limits<float>::quiet_NaN();
-  for (float bound : {guess(w, size, percentile), std::numeric_limits<float>::max()}) {
-    std::int64_t n = 0;
-    for (std::int64_t i = 0; i < size; ++i)
-      if (w.height[i] <= bound) w.low[n++] = w.height[i];
-    if (n <= rank) continue;
-    std::nth_element(w.low, w.low + rank, w.low + n);
-    return w.low[rank];
-  }
-  return std::numeric_limits<float>::quiet_NaN();
+  std::int64_t n = collect(w.height, size, guess(w, size, percentile), w.low);
+  if (n <= rank) n = collect(w.height, size, std::numeric_limits<float>::max(), w.low);
+  std::nth_element(w.low, w.low + rank, w.low + n);
+  return w.low[rank];
 }
 
 struct Counts {
   std::int64_t low = 0, defined = 0, aligned = 0;
 };
 
+constexpr int kSpan = 64;
+
+// Labels up to kSpan pixels from their heights along up and their cosines to it.
+FS_HD void label_span(const HnLabels& a, const float* height, const float* cosine, float floor, int span,
+                      std::uint8_t* label) {
+  const int edges = static_cast<int>(a.height_edges.size()), cosines = static_cast<int>(a.normal_cosines.size());
+  float h[kSpan] = {}, c[kSpan] = {};
+  int bin[kSpan] = {};
+  for (int l = 0; l < span; ++l) h[l] = height[l] - floor, c[l] = cosine[l];
+  for (int e = 0; e < edges; ++e)
+    for (int l = 0; l < kSpan; ++l) bin[l] += h[l] >= a.height_edges.data[e];
+  for (int e = 0; e < cosines; ++e)
+    for (int l = 0; l < kSpan; ++l) bin[l] += std::fabs(c[l]) <= a.normal_cosines.data[e] ? edges + 1 : 0;
+  for (int l = 0; l < span; ++l) label[l] = c[l] == c[l] ? static_cast<std::uint8_t>(bin[l]) : kIgnore;
+}
+
 FS_CLONES void label_row(const HnLabels& a, const Workspace& w, const float* height, float floor, Vec3f up,
                          std::int64_t width, std::uint8_t* label, Counts& counts) {
-  const int edges = static_cast<int>(a.height_edges.size()), cosines = static_cast<int>(a.normal_cosines.size());
   std::int64_t low = 0, defined = 0, aligned = 0;
   float* const c = w.row[0];  // the cosines take the place of the first components
 #pragma GCC ivdep
@@ -177,25 +202,18 @@ FS_CLONES void label_row(const HnLabels& a, const Workspace& w, const float* hei
     c[u] = up.x * w.row[0][u] + up.y * w.row[1][u] + up.z * w.row[2][u];
     low += height[u] <= floor, defined += (height[u] <= floor) & (c[u] == c[u]);
     aligned += (height[u] <= floor) & (c[u] > a.rules.aligned_cosine);
-    label[u] = 0;
   }
-  for (int e = 0; e < edges; ++e) {
-    const float edge = a.height_edges.data[e] + floor;
-    for (std::int64_t u = 0; u < width; ++u) label[u] = static_cast<std::uint8_t>(label[u] + (height[u] >= edge));
+  for (std::int64_t at = 0; at < width; at += kSpan) {
+    const int span = static_cast<int>(std::min<std::int64_t>(kSpan, width - at));
+    label_span(a, height + at, c + at, floor, span, label + at);
   }
-  for (int e = 0; e < cosines; ++e) {
-    const float edge = a.normal_cosines.data[e];
-    for (std::int64_t u = 0; u < width; ++u)
-      label[u] = static_cast<std::uint8_t>(label[u] + (std::fabs(c[u]) <= edge ? edges + 1 : 0));
-  }
-  for (std::int64_t u = 0; u < width; ++u) label[u] = c[u] == c[u] ? label[u] : kIgnore;
   counts.low += low, counts.defined += defined, counts.aligned += aligned;
 }
 
 // Labels the frame row by row; returns the share of the lowest points that look up.
 float write_labels(const HnLabels& a, const Workspace& w, std::int64_t frame, float floor, Vec3f up) {
   const std::int64_t height = a.label.shape[1], width = a.label.shape[2], bins = a.histogram.shape[1];
-  NormalRows sweep(w.q, height, width, a.camera, a.fit, w.rows);
+  NormalRows sweep(w.q, height, width, a.camera, a.fit, 1, w.rows);
   Counts counts;
   std::int32_t histogram[4][256] = {};
   for (std::int64_t v = 0; v < height; ++v) {

@@ -13,53 +13,45 @@ namespace fs {
 namespace {
 
 // The sums over the column of 2 radius + 1 pixels above and below a row, one entry a column, with `radius` zeros at
-// either end so that windows may reach outside.
+// either end so that windows may reach outside; and a row of zeros to slide in where the image has ended.
 struct Columns {
   double *d, *jd, *dd;
-  float *n, *j, *jj;
+  float *n, *j, *jj, *zeros;
 };
 
-constexpr std::int64_t kColumnDoubles = 3, kColumnFloats = 3;
-constexpr int kLanes = 16, kPatch = kLanes + 2 * kMaxRadius;
+constexpr int kLanes = 16, kBlocks = 4;  // pixels in a vector, and vectors that share a patch
+constexpr int kPatch = kLanes * std::max(kBlocks, kMaxStride) + 2 * kMaxRadius + kMaxStride;
 
+// Entries of a Columns array: a patch may reach past the last column.
 std::int64_t padded(std::int64_t width, int radius) {
-  return (width + kLanes + 2 * radius + 7) / 8 * 8;
+  return (width + kPatch + 2 * radius + 7) / 8 * 8;
 }
 
 Columns cut(double* scratch, std::int64_t width, int radius) {
   const std::int64_t n = padded(width, radius);
-  float* const floats = reinterpret_cast<float*>(scratch + kColumnDoubles * n);
-  return {scratch, scratch + n, scratch + 2 * n, floats, floats + n, floats + 2 * n};
+  float* const floats = reinterpret_cast<float*>(scratch + 3 * n);
+  return {scratch, scratch + n, scratch + 2 * n, floats, floats + n, floats + 2 * n, floats + 3 * n};
 }
 
-// Moves the columns' window down by one row: `leaving` goes out above, `entering` comes in below (each may be null).
+// Moves the columns' window down by one row: `leaving` goes out above, every row left is one row higher, `entering`
+// comes in below.
 FS_CLONES void slide_columns(const Columns& c, const float* leaving, const float* entering, std::int64_t width,
                              int radius) {
   const float r = static_cast<float>(radius);
-  if (leaving) {
 #pragma GCC ivdep
-    for (std::int64_t u = 0; u < width; ++u) {
-      const double q = leaving[u];
-      const float m = leaving[u] > 0 ? 1.f : 0.f;
-      c.n[u] -= m, c.j[u] += r * m, c.jj[u] -= r * r * m;
-      c.d[u] -= q, c.jd[u] += r * q, c.dd[u] -= q * q;
-    }
+  for (std::int64_t u = 0; u < width; ++u) {
+    const float out = leaving[u] > 0 ? 1.f : 0.f, in = entering[u] > 0 ? 1.f : 0.f;
+    const float n = c.n[u] - out, j = c.j[u] + r * out, jj = c.jj[u] - r * r * out;
+    c.n[u] = n + in, c.j[u] = j - n + r * in, c.jj[u] = jj - 2 * j + n + r * r * in;
   }
 #pragma GCC ivdep
-  for (std::int64_t u = 0; u < width; ++u)  // every row left is one row higher now
-    c.jj[u] += c.n[u] - 2 * c.j[u], c.j[u] -= c.n[u], c.jd[u] -= c.d[u];
-  if (entering) {
-#pragma GCC ivdep
-    for (std::int64_t u = 0; u < width; ++u) {
-      const double q = entering[u];
-      const float m = entering[u] > 0 ? 1.f : 0.f;
-      c.n[u] += m, c.j[u] += r * m, c.jj[u] += r * r * m;
-      c.d[u] += q, c.jd[u] += r * q, c.dd[u] += q * q;
-    }
+  for (std::int64_t u = 0; u < width; ++u) {
+    const double out = leaving[u], in = entering[u], d = c.d[u] - out;
+    c.jd[u] += r * out - d + r * in, c.d[u] = d + in, c.dd[u] += in * in - out * out;
   }
 }
 
-// Sixteen pixels side by side; the compiler cuts it into whatever registers the machine has.
+// Sixteen pixels; the compiler cuts it into whatever registers the machine has.
 typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float)), aligned(4)));
 
 FS_HD Lanes at(const float* p) {
@@ -68,53 +60,64 @@ FS_HD Lanes at(const float* p) {
   return out;
 }
 
-// The columns under kLanes pixels and their margins, with 1 / z counted from `base`.
+// The columns under some blocks of kLanes pixels, `stride` columns from pixel to pixel, and their margins. Column k is
+// entry k / stride of part k % stride, so that the pixels' k-th neighbours lie side by side; 1 / z counts from `base`.
 struct Patch {
   float n[kPatch], j[kPatch], jj[kPatch], d[kPatch], jd[kPatch], dd[kPatch];
   float base;
-  bool full;  // every pixel of every window is valid
+  int stride, part;  // columns from pixel to pixel; entries of a part
 };
 
-FS_HD void fill(Patch& p, const Columns& c, std::int64_t from, int length, float base, int window) {
+FS_HD void fill(Patch& p, const Columns& c, std::int64_t from, int length, float base, int stride) {
   const double b = base;
-  int holes = 0;
-  p.base = base;
+  p.base = base, p.stride = stride, p.part = (length + stride - 1) / stride;
+  for (int phase = 0; phase < stride; ++phase) {
+    const std::int64_t first = from + phase;
+    const int at = phase * p.part;
 #pragma GCC ivdep
-  for (int k = 0; k < length; ++k) {
-    const double n = c.n[from + k], d = c.d[from + k];
-    p.n[k] = c.n[from + k], p.j[k] = c.j[from + k], p.jj[k] = c.jj[from + k];
-    p.d[k] = static_cast<float>(d - b * n);
-    p.jd[k] = static_cast<float>(c.jd[from + k] - b * c.j[from + k]);
-    p.dd[k] = static_cast<float>(c.dd[from + k] - 2 * b * d + b * b * n);
-    holes += c.n[from + k] != static_cast<float>(window);
+    for (int k = 0; k < p.part; ++k) {
+      const std::int64_t column = first + static_cast<std::int64_t>(k) * stride;
+      const double n = c.n[column], d = c.d[column];
+      p.n[at + k] = c.n[column], p.j[at + k] = c.j[column], p.jj[at + k] = c.jj[column];
+      p.d[at + k] = static_cast<float>(d - b * n);
+      p.jd[at + k] = static_cast<float>(c.jd[column] - b * c.j[column]);
+      p.dd[at + k] = static_cast<float>(c.dd[column] - 2 * b * d + b * b * n);
+    }
   }
-  p.full = holes == 0;
 }
 
+// The sums over the windows of kLanes pixels.
 struct LaneSums {
   Lanes n{}, i{}, j{}, ii{}, ij{}, jj{}, d{}, id{}, jd{}, dd{};
 };
 
-FS_HD void add_depths(LaneSums& s, const Patch& p, int radius) {
-  for (int k = 0; k <= 2 * radius; ++k) {
+// Adds the windows' columns; `Whole` says that every pixel of the windows is valid, whose places need no counting.
+template <bool Whole>
+FS_HD void add_columns(LaneSums& s, const Patch& p, int block, int radius) {
+  for (int k = 0, phase = 0, at_k = block * kLanes; k <= 2 * radius; ++k) {
     const float i = static_cast<float>(k - radius);
-    const Lanes d = at(p.d + k);
-    s.d += d, s.id += i * d, s.jd += at(p.jd + k), s.dd += at(p.dd + k);
+    const int e = phase * p.part + at_k;
+    const Lanes d = at(p.d + e);
+    s.d += d, s.id += i * d, s.jd += at(p.jd + e), s.dd += at(p.dd + e);
+    if constexpr (!Whole) {
+      const Lanes n = at(p.n + e), j = at(p.j + e);
+      s.n += n, s.i += i * n, s.ii += i * i * n, s.j += j, s.ij += i * j, s.jj += at(p.jj + e);
+    }
+    if (++phase == p.stride) phase = 0, ++at_k;
+  }
+  if constexpr (Whole) {
+    const float r = static_cast<float>(radius), window = 2 * r + 1, second = window * window * r * (r + 1) / 3;
+    s.n = Lanes{} + window * window, s.ii = s.jj = Lanes{} + second;
   }
 }
 
-FS_HD void add_places(LaneSums& s, const Patch& p, int radius) {
-  for (int k = 0; k <= 2 * radius; ++k) {
-    const float i = static_cast<float>(k - radius);
-    const Lanes n = at(p.n + k), j = at(p.j + k);
-    s.n += n, s.i += i * n, s.ii += i * i * n, s.j += j, s.ij += i * j, s.jj += at(p.jj + k);
-  }
-}
-
-// What add_places finds when every pixel of the window is valid.
-FS_HD void full_places(LaneSums& s, int radius) {
-  const float r = static_cast<float>(radius), window = 2 * r + 1, second = window * window * r * (r + 1) / 3;
-  s.n = Lanes{} + window * window, s.ii = s.jj = Lanes{} + second;
+FS_HD bool whole(const Patch& p, int block, int radius) {
+  const float window = static_cast<float>(2 * radius + 1);
+  const int entries = kLanes + 2 * radius / p.stride;
+  int holes = 0;
+  for (int phase = 0; phase < p.stride; ++phase)
+    for (int k = 0; k < entries; ++k) holes += p.n[phase * p.part + block * kLanes + k] != window;
+  return holes == 0;
 }
 
 // The same sums as arrays, which is what the compiler turns a loop over pixels into vectors from.
@@ -123,33 +126,45 @@ struct LaneArrays {
       dd[kLanes];
 };
 
-// The normals of one row from the sums of its columns, kLanes pixels at a time.
+// The normals of kLanes pixels of row v from column u on; `q` their inverse depths.
+FS_HD void solve_block(const LaneArrays& a, const float* q, const Patch& p, const Pinhole& camera, const Fit& fit,
+                       float u, float v, float (&out)[3][kLanes]) {
+  const float step = static_cast<float>(p.stride);
+#pragma GCC ivdep
+  for (int l = 0; l < kLanes; ++l) {
+    const PlaneSums one{a.n[l], a.i[l], a.j[l], a.ii[l], a.ij[l], a.jj[l], a.d[l], a.id[l], a.jd[l], a.dd[l], p.base};
+    const Vec3f n = plane_normal(one, camera, fit, u + step * static_cast<float>(l), v, q[l] > 0);
+    out[0][l] = n.x, out[1][l] = n.y, out[2][l] = n.z;
+  }
+}
+
+// The normals of every stride-th pixel of one row from the sums of its columns.
 FS_CLONES void solve_row(const Columns& c, const float* q, const Pinhole& camera, const Fit& fit, std::int64_t v,
-                         std::int64_t width, float* nx, float* ny, float* nz) {
+                         std::int64_t width, int stride, float* const (&out)[3]) {
+  const int blocks = std::max(1, kBlocks / stride);
+  const std::int64_t pixels = (width + stride - 1) / stride, step = blocks * kLanes;
   Patch p;
   LaneArrays a;
-  float centre[kLanes], x[kLanes], y[kLanes], z[kLanes];
-  for (std::int64_t u = 0; u < width; u += kLanes) {
-    const std::int64_t lanes = std::min<std::int64_t>(kLanes, width - u);
-    for (std::int64_t l = 0; l < kLanes; ++l) centre[l] = q[u + std::min(l, lanes - 1)];
-    fill(p, c, u, kLanes + 2 * fit.radius, q[u + lanes / 2], 2 * fit.radius + 1);
-    LaneSums s;
-    add_depths(s, p, fit.radius);
-    if (p.full)
-      full_places(s, fit.radius);
-    else
-      add_places(s, p, fit.radius);
-    __builtin_memcpy(&a, &s, sizeof a);
-    const float left = static_cast<float>(u);
-#pragma GCC ivdep
-    for (int l = 0; l < kLanes; ++l) {
-      const PlaneSums one{a.n[l], a.i[l], a.j[l], a.ii[l], a.ij[l], a.jj[l], a.d[l], a.id[l], a.jd[l], a.dd[l], p.base};
-      const Vec3f n =
-          plane_normal(one, camera, fit, left + static_cast<float>(l), static_cast<float>(v), centre[l] > 0);
-      x[l] = n.x, y[l] = n.y, z[l] = n.z;
+  float centre[kLanes], solved[3][kLanes];
+  for (std::int64_t first = 0; first < pixels; first += step) {
+    const std::int64_t from = first * stride, middle = std::min(width - 1, from + step * stride / 2);
+    fill(p, c, from, static_cast<int>(step) * stride + 2 * fit.radius, q[middle], stride);
+    for (int b = 0; b < blocks && first + b * kLanes < pixels; ++b) {
+      const std::int64_t pixel = first + b * kLanes, lanes = std::min<std::int64_t>(kLanes, pixels - pixel);
+      for (std::int64_t l = 0; l < kLanes; ++l) centre[l] = l < lanes ? q[(pixel + l) * stride] : 0.f;
+      LaneSums s;
+      if (whole(p, b, fit.radius))
+        add_columns<true>(s, p, b, fit.radius);
+      else
+        add_columns<false>(s, p, b, fit.radius);
+      __builtin_memcpy(&a, &s, sizeof a);
+      solve_block(a, centre, p, camera, fit, static_cast<float>(pixel * stride), static_cast<float>(v), solved);
+      for (int axis = 0; axis < 3; ++axis)
+        if (lanes == kLanes)
+          __builtin_memcpy(out[axis] + pixel, solved[axis], sizeof solved[axis]);
+        else
+          std::copy_n(solved[axis], lanes, out[axis] + pixel);
     }
-    const std::size_t bytes = static_cast<std::size_t>(lanes) * sizeof(float);
-    __builtin_memcpy(nx + u, x, bytes), __builtin_memcpy(ny + u, y, bytes), __builtin_memcpy(nz + u, z, bytes);
   }
 }
 
@@ -172,7 +187,7 @@ FS_CLONES void add_neighbours(const float* q, const float* other, std::int64_t d
 }
 
 void pca_row(const float* q, std::int64_t height, std::int64_t width, const Pinhole& k, const Fit& fit, std::int64_t v,
-             double* scratch, float* const (&out)[3]) {
+             int stride, double* scratch, float* const (&out)[3]) {
   float* sums[10];
   for (int s = 0; s < 10; ++s) sums[s] = reinterpret_cast<float*>(scratch) + s * width;
   std::fill_n(sums[0], 10 * width, 0.f);
@@ -180,12 +195,12 @@ void pca_row(const float* q, std::int64_t height, std::int64_t width, const Pinh
   for (std::int64_t j = std::max<std::int64_t>(0, v - r); j <= std::min(height - 1, v + r); ++j)
     for (std::int64_t i = -r; i <= r; ++i)
       add_neighbours(q + v * width, q + j * width, j - v, i, v, width, k, fit, sums);
-  for (std::int64_t u = 0; u < width; ++u) {
+  for (std::int64_t u = 0; u < width; u += stride) {
     const PcaSums s{sums[0][u],
                     {sums[1][u], sums[2][u], sums[3][u]},
                     {sums[4][u], sums[5][u], sums[6][u], sums[7][u], sums[8][u], sums[9][u]}};
     const Vec3f n = pca_normal(s, fit, ray(k, static_cast<float>(u), static_cast<float>(v)), q[v * width + u] > 0);
-    out[0][u] = n.x, out[1][u] = n.y, out[2][u] = n.z;
+    out[0][u / stride] = n.x, out[1][u / stride] = n.y, out[2][u / stride] = n.z;
   }
 }
 
@@ -217,47 +232,48 @@ void write_points(const Normals& a, std::int64_t frame, const float* q) {
 void write_frame(const Normals& a, std::int64_t frame, double* scratch) {
   const std::int64_t height = a.depth.shape[1], width = a.depth.shape[2], size = height * width, s = a.stride;
   float* q = reinterpret_cast<float*>(scratch);
-  float* rows = q + size + size % 2;
-  float* const row[3] = {rows, rows + width, rows + 2 * width};
   inverse_depth(a.depth, frame * size, size, a.scale, q);
   if (a.points.data) write_points(a, frame, q);
   if (!a.normals.data) return;
-  NormalRows sweep(q, height, width, a.camera, a.fit, scratch + (size + 1) / 2 + (3 * width + 1) / 2);
+  NormalRows sweep(q, height, width, a.camera, a.fit, a.stride, scratch + (size + 1) / 2);
   for (std::int64_t v = 0; v < height; v += s) {
-    float* const whole[3] = {&a.normals(frame, 0, v / s, 0), &a.normals(frame, 1, v / s, 0),
-                             &a.normals(frame, 2, v / s, 0)};
-    sweep.row(v, s == 1 ? whole : row);
-    if (s > 1)
-      for (int c = 0; c < 3; ++c)
-        for (std::int64_t u = 0; u < width; u += s) whole[c][u / s] = row[c][u];
+    float* const row[3] = {&a.normals(frame, 0, v / s, 0), &a.normals(frame, 1, v / s, 0),
+                           &a.normals(frame, 2, v / s, 0)};
+    sweep.row(v, row);
   }
 }
 
 }  // namespace
 
 std::int64_t normal_rows_scratch(std::int64_t width, int radius) {
-  const std::int64_t columns = (kColumnDoubles + (kColumnFloats + 1) / 2) * padded(width, radius);
-  return std::max(columns, 5 * width);  // ten rows of floats for pca
+  return std::max(5 * padded(width, radius), 5 * width);  // three doubles and four floats a column; pca: ten floats
 }
 
 NormalRows::NormalRows(const float* q, std::int64_t height, std::int64_t width, const Pinhole& camera, const Fit& fit,
-                       double* scratch)
-    : q_(q), height_(height), width_(width), camera_(camera), fit_(fit), scratch_(scratch), next_(-fit.radius) {
+                       int stride, double* scratch)
+    : q_(q),
+      height_(height),
+      width_(width),
+      camera_(camera),
+      fit_(fit),
+      stride_(stride),
+      scratch_(scratch),
+      next_(-fit.radius) {
   std::fill_n(scratch, normal_rows_scratch(width, fit.radius), 0.);
 }
 
 void NormalRows::slide(std::int64_t v) {
   Columns c = cut(scratch_, width_, fit_.radius);
-  const std::int64_t r = fit_.radius, top = v - r - 1;
+  const std::int64_t r = fit_.radius, top = v - r - 1, bottom = v + r;
   c.d += r, c.jd += r, c.dd += r, c.n += r, c.j += r, c.jj += r;
-  slide_columns(c, top >= 0 ? q_ + top * width_ : nullptr, v + r < height_ ? q_ + (v + r) * width_ : nullptr, width_,
+  slide_columns(c, top >= 0 ? q_ + top * width_ : c.zeros, bottom < height_ ? q_ + bottom * width_ : c.zeros, width_,
                 fit_.radius);
 }
 
 void NormalRows::row(std::int64_t v, float* const (&out)[3]) {
-  if (fit_.estimator == Estimator::kPca) return pca_row(q_, height_, width_, camera_, fit_, v, scratch_, out);
+  if (fit_.estimator == Estimator::kPca) return pca_row(q_, height_, width_, camera_, fit_, v, stride_, scratch_, out);
   for (; next_ <= v; ++next_) slide(next_);
-  solve_row(cut(scratch_, width_, fit_.radius), q_ + v * width_, camera_, fit_, v, width_, out[0], out[1], out[2]);
+  solve_row(cut(scratch_, width_, fit_.radius), q_ + v * width_, camera_, fit_, v, width_, stride_, out);
 }
 
 void inverse_depth(const Array& depth, std::int64_t at, std::int64_t n, float scale, float* q) {
@@ -266,7 +282,7 @@ void inverse_depth(const Array& depth, std::int64_t at, std::int64_t n, float sc
 }
 
 std::int64_t normals_scratch(std::int64_t height, std::int64_t width, int radius) {
-  return (height * width + 1) / 2 + (3 * width + 1) / 2 + normal_rows_scratch(width, radius);
+  return (height * width + 1) / 2 + normal_rows_scratch(width, radius);
 }
 
 void normals(const Normals& args, Stream) {

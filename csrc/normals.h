@@ -9,7 +9,7 @@
 
 namespace fs {
 
-inline constexpr int kMaxRadius = 32;
+inline constexpr int kMaxRadius = 32, kMaxStride = 16;
 
 struct Pinhole {
   float fx, fy, cx, cy;  // pixels

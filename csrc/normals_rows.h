@@ -11,10 +11,11 @@ std::int64_t normal_rows_scratch(std::int64_t width, int radius);
 // Makes the rows of normals of one frame, top to bottom.
 class NormalRows {
  public:
-  // q: (height, width) inverse depth, 0 where there is none.
-  NormalRows(const float* q, std::int64_t height, std::int64_t width, const Pinhole& camera, const Fit& fit,
+  // q: (height, width) inverse depth, 0 where there is none. Normals are made at every stride-th column.
+  NormalRows(const float* q, std::int64_t height, std::int64_t width, const Pinhole& camera, const Fit& fit, int stride,
              double* scratch);
-  // Writes the normals of row v into out[0..2], `width` floats each. Rows must be asked for in ascending order.
+  // Writes the normals of row v into out[0..2], ceil(width / stride) floats each. Rows must be asked for in ascending
+  // order.
   void row(std::int64_t v, float* const (&out)[3]);
 
  private:
@@ -24,6 +25,7 @@ class NormalRows {
   std::int64_t height_, width_;
   Pinhole camera_;
   Fit fit_;
+  int stride_;
   double* scratch_;
   std::int64_t next_;  // first row that has not entered the column sums
 };

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fastseg.frames import Camera
 from fastseg.ops import arrays
-from fastseg.ops.normals import Estimator, at_least_one, checked_depth, fit
+from fastseg.ops.normals import Estimator, check_counts, checked_depth, fit
 
 Gravity = Literal["manhattan", "floor_wall"]
 IGNORE = 255
@@ -73,7 +73,7 @@ def hn_labels(
     Raises TypeError or ValueError for arguments it does not take. HN-labels paper, section 3.2.
     """
     n, height, width = checked_depth(depth, camera, depth_scale)
-    at_least_one(stride=stride, threads=threads)
+    check_counts(stride, threads)
     edges, cosines = _bins(height_edges, n_normal)
     windows = [fit(estimator, r, 0.25, max_residual, 0.02, 0.01) for r in (radius, gravity_radius)]
     rules = _rules(gravity, max_disagreement_deg, percentile, min_valid, min_aligned, aligned_deg)

@@ -9,7 +9,7 @@ from fastseg.frames import Camera
 from fastseg.ops import arrays
 
 Estimator = Literal["plane", "pca"]
-MAX_RADIUS = 32
+MAX_RADIUS, MAX_STRIDE = 32, 16
 RESIDUAL0_M = 0.002
 FitTuple = tuple[int, int, int, float, float, float, float]
 
@@ -43,11 +43,12 @@ def checked_depth(depth: arrays.Array, camera: Camera, depth_scale: float) -> tu
     return sizes["N"], sizes["H"], sizes["W"]
 
 
-def at_least_one(**counts: int) -> None:
-    """ValueError naming the first count below 1."""
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1; got {count}")
+def check_counts(stride: int, threads: int) -> None:
+    """ValueError when there is no such stride or number of threads."""
+    if not 1 <= stride <= MAX_STRIDE:
+        raise ValueError(f"stride must lie between 1 and {MAX_STRIDE} pixels; got {stride}")
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1; got {threads}")
 
 
 def normals(
@@ -83,7 +84,7 @@ def normals(
     """
     window = fit(estimator, radius, min_valid, max_residual, edge_tau, edge_tau0)
     n, height, width = checked_depth(depth, camera, depth_scale)
-    at_least_one(stride=stride, threads=threads)
+    check_counts(stride, threads)
     batch, small = tuple(depth.shape[:-2]), (3, -(-height // stride), -(-width // stride))
     points = arrays.empty(depth, (*batch, 3, height, width), "float32")
     found = arrays.empty(depth, (*batch, *small), "float32")
