@@ -9,7 +9,7 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 VERBS = {
@@ -17,6 +17,7 @@ VERBS = {
     "train": ("fastseg.train", "train a network on HN-labels (hn) or on a segmentation set (segment)"),
     "evaluate": ("fastseg.evaluate", "score a checkpoint on a segmentation set"),
     "view": ("fastseg.view", "look at labels: one self-contained HTML page, or a painted point cloud"),
+    "verify": ("fastseg.verify", "every problem of a label run on disk, named; repairs nothing"),
     "doctor": ("fastseg.doctor", "what is installed, which backends work, what is missing"),
 }
 
@@ -77,13 +78,15 @@ def _parse(config_type: type[Config], words: list[str], positional: tuple[str, .
     parser.add_argument("--config", action="config", help="a YAML file of options; flags override it")
     parser.add_class_arguments(config_type)
     meanings = _meanings(config_type)
+    for name in positional:
+        meanings[name] = f"{meanings.get(name, '')} (may be given without --{name})".lstrip()
     for action in parser._actions:
         action.help = meanings.get(action.dest, action.help)
     try:
         values = parser.parse_args(_joined(config_type, words, positional))
     except ArgumentError as error:
         raise ValueError(_reworded(str(error))) from error
-    made = parser.instantiate_classes(values)
+    made = parser.instantiate(values)
     return config_type(**{field.name: made[field.name] for field in fields(config_type)})  # type: ignore[arg-type]
 
 
@@ -115,8 +118,11 @@ def _joined(config_type: type[Any], words: list[str], positional: tuple[str, ...
 
 
 def _meanings(config_type: type[Any]) -> dict[str, str]:
-    """What each field means, from the lines `field   meaning` of the dataclass's docstring."""
+    """What each field means, from the lines `field   meaning` of its dataclass's docstring; `group.field` one below."""
     meanings: dict[str, str] = {}
+    for group, kind in typing.get_type_hints(config_type).items():
+        if is_dataclass(kind) and isinstance(kind, type):
+            meanings |= {f"{group}.{name}": meaning for name, meaning in _meanings(kind).items()}
     name = ""
     for line in (config_type.__doc__ or "").splitlines()[1:]:
         match = re.match(r"\s*(\w+)\s{2,}(\S.*)", line)
@@ -134,8 +140,15 @@ def _reworded(message: str) -> str:
     """The parser's message in the words of the command line: one line, `--field`, types by their names."""
     line = re.sub(r"<class '([\w.]+)'>", r"\1", " ".join(message.split())).replace("typing.", "")
     line = re.sub(r'Parser key "([\w.]+)": ', r"--\1: ", line)
+    line = re.sub(r"^Option '([\w.]+)' is not accepted", r"the --config file has an unknown key '\1'", line)
+    line = re.sub(r"Does not validate against any of the Union subtypes .*Given value: (.*)", _union, line)
     line = re.sub(r"Expected an? (.+?)\. Got value: (.*)", r"expected \1; got \2", line)
     return re.sub(r"the following arguments are required: ([\w.]+)", r"option --\1 is required", line)
+
+
+def _union(match: re.Match[str]) -> str:
+    kinds = [kind for kind in re.findall(r"- Expected an? ([^-]+?)(?:\.| -| Given|$)", match[0]) if kind != "NoneType"]
+    return f"expected {' or '.join(kinds)}; got {match[1]}" if kinds else match[0]
 
 
 def _nearest(word: str, known: typing.Iterable[str], dashes: str = "") -> str:

@@ -27,9 +27,11 @@ class Evaluate:
     checkpoint      a checkpoint folder, or a run's folder (its last good one)
     data            the data set; shards = the HN-labels of a label run
     root            where it lies
+    split           of the data set
     json            a file for the scores: miou, global_accuracy, class_accuracy, per_class, protocol
     size            HEIGHTxWIDTH that the network sees, empty = as in training; scores are at the labels' own size
     batch           images at a time
+    device          cpu, cuda, cuda:1, ...; auto = cuda where there is one
     precision       autocast; auto = bf16 on a GPU, float32 on a CPU
     threads         of torch on the CPU, 0 = torch's own choice
     """

@@ -54,7 +54,8 @@ class LabelRun:
         """Pixels of each label over all frames (n_normal * n_height,)."""
         lists = self.table["bins"].combine_chunks()
         flat = np.asarray(lists.flatten(), np.int64)
-        return np.asarray(flat.reshape(len(lists), -1).sum(axis=0), np.int64)
+        classes = int(self.hn["n_normal"]) * int(self.hn["n_height"])
+        return np.asarray(flat.reshape(len(lists), classes).sum(axis=0), np.int64)
 
     @property
     def hn(self) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.precision = chosen_precision(self.method.loop.precision, self.device)
-        # Channels last: 5 to 13 % faster steps on a CPU for every network tried, and what tensor cores want.
+        # Channels last: steps 0 to 14 % faster on a CPU, by network, and what tensor cores want.
         self.net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = optimiser(self.net, self.method.lr, self.method.loop)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")

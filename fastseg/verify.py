@@ -44,7 +44,8 @@ def _problems(out: Path) -> Iterator[str]:
         planned = dict(zip(manifest["id"].to_pylist(), manifest["shard"].to_pylist(), strict=True))
         fingerprint, finished = run["fingerprint"], run["finished"]
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        yield f"{out} is not a readable label run: {str(error).splitlines()[0]}"
+        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        yield f"{out} is not a readable label run: {text.splitlines()[0]}"
         return
     if finished is None:
         yield f"{out} is not finished; the command that began it resumes"

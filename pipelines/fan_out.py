@@ -46,8 +46,7 @@ def fan_out(
     stopped by SIGINT and SIGTERM. workers 0 runs inline, without Ray and without protection from a frame that kills
     its process. about: what else run.json should say of the run (its whole configuration).
     """
-    if workers > 0 and find_spec("ray") is None:
-        raise ValueError("more than 0 workers need Ray: install fastseg[ray], or give --workers 0")
+    _check(workers, timeout_s, max_reject)
     try:
         _make_folders(out)
         with ledger.locked(out):
@@ -73,6 +72,14 @@ def fan_out(
         if error.filename is None or not str(error.filename).startswith(str(out)):
             raise
         return _sorry(f"cannot write {error.filename}: {error.strerror}", FAILED)
+
+
+def _check(workers: int, timeout_s: float, max_reject: float) -> None:
+    if workers < 0 or not timeout_s > 0 or not 0 <= max_reject <= 1:
+        found = f"got {workers}, {timeout_s:g} and {max_reject:g}"
+        raise ValueError(f"workers must be at least 0, timeout_s above 0 and max_reject between 0 and 1; {found}")
+    if workers > 0 and find_spec("ray") is None:
+        raise ValueError("more than 0 workers need Ray: install fastseg[ray], or give --workers 0")
 
 
 def _count(results: Iterator[ShardResult], tally: Tally) -> int:

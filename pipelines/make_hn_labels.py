@@ -14,7 +14,7 @@ from fastseg.cli import run
 from fastseg.data.sources import Reader
 from fastseg.data.tum import CameraName
 from fastseg.frames import FrameSource
-from fastseg.labels.hn import HNConfig, quantile_edges
+from fastseg.labels.hn import HNConfig, check, quantile_edges
 from fastseg.ops.hn_labels import normal_edges_deg
 from pipelines import ledger
 from pipelines.fan_out import fan_out
@@ -82,6 +82,7 @@ def main(config: MakeHNLabels) -> int:
     """Label the data set; the exit code of `pipelines.fan_out.fan_out`."""
     if config.every < 1 or (config.limit is not None and config.limit < 1):
         raise ValueError(f"--every and --limit must be at least 1; got {config.every} and {config.limit}")
+    check(config.hn)
     workers = (os.cpu_count() or 1) if config.workers is None else config.workers
     at = SourceAt(**{f.name: getattr(config, f.name) for f in fields(SourceAt)})
     at = replace(at, root=config.root.resolve())

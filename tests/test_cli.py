@@ -81,7 +81,18 @@ def test_an_unknown_key_of_a_config_file_is_refused(tmp_path: Path, capsys: pyte
     file = tmp_path / "options.yaml"
     file.write_text("wokers: 7\n")
     assert _run("x", "--config", str(file)) == (2, [])
-    assert "wokers" in capsys.readouterr().err
+    assert capsys.readouterr().err == "count: the --config file has an unknown key 'wokers'\n"
+
+
+def test_a_value_of_no_kind_that_an_option_takes_is_one_short_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclass(frozen=True)
+    class Sampling:
+        limit: int | None = None
+        scale: float | str | None = None
+
+    assert cli.run(Sampling, lambda options: 0, ["--limit", "many"], prog="count") == 2
+    assert cli.run(Sampling, lambda options: 0, ["--scale", "[1, 2]"], prog="count") == 0
+    assert capsys.readouterr().err == "count: --limit: expected int; got many\n"
 
 
 def test_a_config_file_cannot_run_code(tmp_path: Path) -> None:
@@ -134,6 +145,32 @@ def test_help_tells_what_each_field_means(capsys: pytest.CaptureFixture[str]) ->
     assert end.value.code == 0
     assert "where the counts go, 100% of them" in text
     assert "the greatest share of rejected frames that is still a success" in text
+    assert "100% of them (may be given without --out)" in text
+
+
+def test_help_of_a_group_tells_what_its_fields_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclass(frozen=True)
+    class Grouped:
+        """Count twice.
+
+        options   how to count
+        """
+
+        options: Options
+
+    with pytest.raises(SystemExit):
+        cli.run(Grouped, lambda options: 0, ["--help"], prog="count")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--options.max_reject MAX_REJECT the greatest share of rejected frames that is still a success" in text
+
+
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+def test_the_help_of_every_verb_is_quick_to_load_and_warns_of_nothing(verb: str) -> None:
+    heavy = "lambda: print({'torch', 'ray', 'timm'} & set(sys.modules), file=sys.stderr)"
+    probe = f"import atexit, sys; atexit.register({heavy}); from fastseg import cli; cli.main(['{verb}', '--help'])"
+    words = [sys.executable, "-W", "always::DeprecationWarning", "-c", probe]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0 and "usage: " in done.stdout and done.stderr == "set()\n"
 
 
 def test_the_table_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,4 +112,6 @@ def test_shards_of_another_run_or_schema_and_unlisted_ones_are_named(out: Path) 
 def test_an_unfinished_run_and_a_folder_that_is_none_are_named(out: Path, tmp_path: Path) -> None:
     (out / "run.json").write_text(json.dumps({"fingerprint": "f", "finished": None}))
     check(out, "is not finished")
-    assert "not a readable label run" in problems(tmp_path / "nothing")[0]
+    nothing = tmp_path / "nothing"
+    missing = f"{nothing / 'run.json'}: No such file or directory"
+    assert problems(nothing) == [f"{nothing} is not a readable label run: {missing}"]

@@ -38,9 +38,10 @@ UNIT = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 class AugmentConfig:
     """How training images vary.
 
-    flip                    probability of a horizontal flip
-    min_scale, max_scale    the image is scaled by a factor in this range (log-uniform), then cropped or padded
-    jitter                  brightness, contrast and saturation are multiplied by factors within 1 +- jitter
+    flip        probability of a horizontal flip
+    min_scale   the image is scaled by a factor of at least this (log-uniform), then cropped or padded
+    max_scale   and of at most this
+    jitter      brightness, contrast and saturation are multiplied by factors within 1 +- jitter
     """
 
     flip: float = 0.5

@@ -64,7 +64,9 @@ def checked_ids(ids: Iterable[str], root: Path, expected: str) -> list[str]:
     for name in names:
         check_id(name, root)
         if (twin := seen.get(name.casefold())) is not None:
-            raise FrameError("id", f"{root}: frame ids must be unique, also without case; got {twin!r} and {name!r}")
+            what = "two files have the id" if twin == name else "ids must differ in more than case; got"
+            both = repr(name) if twin == name else f"{twin!r} and {name!r}"
+            raise FrameError("id", f"{root}: frame ids must be unique; {what} {both}")
         seen[name.casefold()] = name
     return names
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastseg.frames import Frame, FrameError, FrameSource
+from fastseg.frames import Camera, Frame, FrameError, FrameSource
 from fastseg.ops import hn_labels as op
 from fastseg.ops.normals import Estimator
 
@@ -121,6 +121,12 @@ def label_frame(frame: Frame, config: HNConfig) -> HNLabel:
     )
 
 
+def check(config: HNConfig) -> None:
+    """None; ValueError names a setting that no frame could be labelled with, before a run meets it in every frame."""
+    camera = Camera(1.0, 1.0, 0.0, 0.0, 1, 1)
+    op.hn_labels(np.zeros((1, 1), np.float32), camera, **arguments(config))
+
+
 def arguments(config: HNConfig) -> dict[str, Any]:
     """The settings as keyword arguments of `fastseg.ops.hn_labels.hn_labels`."""
     names = (
@@ -134,7 +140,9 @@ def _judge(verdict: str, figures: dict[str, float], config: HNConfig) -> None:
     """Raises FrameError when the verdict is a rejection."""
     valid, aligned, apart = (figures[k] for k in ("valid_fraction", "aligned_fraction", "disagreement_deg"))
     if verdict == "no-depth":
-        raise FrameError(verdict, f"{valid:.1%} of the pixels have depth; expected {config.min_valid:.0%}", valid)
+        raise FrameError(
+            verdict, f"{valid:.1%} of the pixels have depth; expected {config.min_valid:.0%} at least", valid
+        )
     if verdict == "gravity":
         found = f"the two gravity estimators differ by {apart:.1f} degrees; expected {config.max_disagreement_deg:g}"
         none = "no direction of gravity was found in the normals; expected walls and floors in view"
@@ -142,7 +150,8 @@ def _judge(verdict: str, figures: dict[str, float], config: HNConfig) -> None:
     if verdict == "no-floor":
         raise FrameError(
             verdict,
-            f"{aligned:.0%} of the lowest points look up; expected {config.min_aligned:.0%}: the floor is not in view",
+            f"{aligned:.0%} of the lowest points look up; expected {config.min_aligned:.0%} at least: "
+            "the floor is not in view",
             aligned,
         )
 

@@ -19,7 +19,9 @@ from fastseg.transfer import Transfer
 class LoopConfig:
     """How the training loop runs, whatever the method.
 
+    optimizer       sgd or adamw
     momentum        of sgd
+    weight_decay    of every parameter
     schedule        constant; poly: (1 - step / steps)^0.9; cosine: (1 + cos(pi step / steps)) / 2
     warmup          steps over which the rate first rises linearly
     clip            largest L2 norm of the gradient, 0 = any
@@ -28,7 +30,10 @@ class LoopConfig:
     device          cpu, cuda, cuda:1, ...; auto = cuda where there is one
     workers         processes that read images, 0 = none; any number gives the same batches
     threads         of torch on the CPU, 0 = torch's own choice
+    save_every      steps between checkpoints
+    log_every       steps between lines of metrics.jsonl
     eval_every      steps between evaluations on `eval_split`, 0 = never
+    eval_split      the split to evaluate on
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"

@@ -19,11 +19,16 @@ class HN:
     """Pre-train any segmentation network on HN-labels; the defaults are the paper's, and the spec's where it is silent.
 
     root        the output folder of pipelines.make_hn_labels
+    data        label shards, the one kind of data
     out         the folder for checkpoints and metrics
     network     decoder/encoder, see fastseg.nets.build_network
     size        HEIGHTxWIDTH that images and labels are resized to
+    steps       in all, those of a resumed run included
+    batch       images a step
+    lr          the greatest learning rate
     init_from   weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME; empty = random
     resume      go on from the last good checkpoint in `out`
+    seed        of everything random: weights, order, augmentation, dropout
     """
 
     name: ClassVar[str] = "hn"

@@ -22,15 +22,20 @@ from fastseg.tensors import Module, Tensor
 class Segment:
     """Fine-tune a segmentation network; the paper's 40,000 steps.
 
+    data        the data set
     root        where the data set `data` lies
     out         the folder for checkpoints and metrics
     split       the data set's split to train on; `train:20` takes 20 of its images, chosen by the seed
     network     decoder/encoder, see fastseg.nets.build_network
     size        HEIGHTxWIDTH that images and labels are resized to
+    steps       in all, those of a resumed run included
+    batch       images a step
+    lr          the greatest learning rate
     init_from   weights to start from, all but the classifier: a checkpoint folder, a .safetensors or .pth file,
                 timm:NAME; empty = random
     freeze      the encoder's first blocks that keep those weights: no gradient, no step, fixed batch statistics
     resume      go on from the last good checkpoint in `out`
+    seed        of everything random: weights, order, augmentation, dropout, few-shot choice
     """
 
     name: ClassVar[str] = "segment"

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from fastseg.data.shards import HNShards
+from fastseg.label_run import read_run
 from fastseg.verify import problems
 from pipelines.make_hn_labels import cli
 
@@ -98,3 +99,32 @@ def test_an_empty_folder_and_a_wrong_sample_are_refused(
     assert command(root, tmp_path / "out", "--every", "0") == 2
     assert "--every" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--hn.radius", "0"], "radius"),
+        (["--hn.stride", "0"], "stride"),
+        (["--hn.percentile", "101"], "percentile"),
+        (["--hn.min_valid", "2"], "min_valid"),
+        (["--hn.n_height", "3", "--hn.height_edges", "[1, 0.5]"], "height_edges"),
+        (["--workers", "-1"], "workers"),
+        (["--max_reject", "1.5"], "max_reject"),
+        (["--tuning.timeout_s", "0"], "timeout_s"),
+    ],
+)
+def test_a_setting_that_suits_no_frame_is_refused_before_the_run_begins(
+    root: Path, tmp_path: Path, words: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(root, tmp_path / "out", *words) == 2
+    assert named in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_any_label_can_still_be_looked_at(tmp_path: Path, root: Path) -> None:
+    (root / "intrinsics.json").write_text((root / "intrinsics.json").read_text().replace("0.0002", "1.0"))
+    assert command(root, tmp_path / "out") == 3
+    run = read_run(tmp_path / "out")
+    assert run.bins.tolist() == [0] * 20 and run.up.shape == (0, 3)
+    assert {row["reason"] for row in run.rejected} == {"scale", "decode"}
