@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from fastseg import __version__
 from fastseg.cli import run
 
-PACKAGES = ("numpy", "numba", "torch", "torchvision", "timm", "segmentation-models-pytorch", "pyarrow", "h5py")
-OPTIONAL = ("ray", "cupy-cuda13x", "open3d", "opencv-python-headless")
+PACKAGES = ("numpy", "numba", "torch", "torchvision", "timm", "segmentation-models-pytorch", "pyarrow", "h5py", "scipy")
+OPTIONAL = ("ray", "cupy-cuda13x", "open3d", "opencv-contrib-python-headless")
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,11 @@ class Journal:
         self._file.write(json.dumps(plain) + "\n")
         self._file.flush()
 
+    def advance(self, step: int) -> None:
+        """Move the bar, where there is one: a step may take seconds, and the next figures be far away."""
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=step)
+
     def show(self, step: int, figures: str, final: bool = False) -> None:
         """The state after `step` steps."""
         if self._bar is not None:

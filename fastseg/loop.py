@@ -132,6 +132,7 @@ def train_steps(
             images += len(batch.ids)
             if not _watch(run, batch, bool(figures.pop("skipped")), journal):
                 return 1
+            journal.advance(run.step)
             if run.step % loop.log_every == 0 or run.step == run.method.steps:
                 passed = time.perf_counter() - since
                 _log(run, journal, figures, images / passed, waited / passed)
