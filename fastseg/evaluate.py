@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -62,6 +64,8 @@ def main(config: Evaluate) -> int:
         raise ValueError(f"--batch must be at least 1; got {config.batch}")
     if config.threads:
         torch.set_num_threads(config.threads)
+    if config.json is not None:
+        check_writable(config.json)
     found, examples = load(config.checkpoint), _open(config)
     names, device = found.record.classes, chosen_device(config.device)
     check_classes_agree(found, examples)
@@ -75,6 +79,13 @@ def main(config: Evaluate) -> int:
         protocol = {**_plain(config), "checkpoint": str(found.path), "size": size, "images": len(examples)}
         config.json.write_text(json.dumps({**as_json(result, names), "protocol": protocol}, indent=1) + "\n")
     return 0
+
+
+def check_writable(path: Path) -> None:
+    """None, the file's folder made; OSError naming the path when it cannot be written: told before hours of work."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, "cannot be written", str(path))
 
 
 def _plain(config: Evaluate) -> dict[str, Any]:

@@ -115,6 +115,8 @@ def test_bad_input_is_one_sentence_and_exit_2(camvid: Path, tmp_path: Path, caps
         ("--checkpoint", str(tmp_path), *where): "no checkpoint in",
         ("--checkpoint", str(good), *where, "--split", "train"): "train",
         ("--checkpoint", str(good), *where, "--batch", "0"): "at least 1",
+        ("--checkpoint", "never looked at", *where, "--json", str(tmp_path)): f"{tmp_path}: cannot be written",
+        ("--checkpoint", "never looked at", *where, "--json", str(damaged / "f.json")): f"{damaged}: file exists",
     }
     for words, sentence in cases.items():
         assert cli([*words, "--device", "cpu"]) == 2

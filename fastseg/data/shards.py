@@ -10,6 +10,7 @@ import os
 import struct
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -102,13 +103,16 @@ def put_in_place(temp: Path, path: Path) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a whole file under a temporary name in the same folder and put it in place."""
+    """Write a whole file under a temporary name in the same folder and put it in place; OSError names `path`."""
     temp = temporary_name(path)
     try:
         temp.write_bytes(content)
         put_in_place(temp, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temp.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder is none, neither is the temporary file
+            temp.unlink(missing_ok=True)
 
 
 def temporary_name(path: Path) -> Path:
@@ -124,8 +128,7 @@ class ShardWriter:
     """
 
     def __init__(self, path: Path, metadata: Mapping[str, Any], schema: pa.Schema = SCHEMA) -> None:
-        self.path, self.schema = path, schema
-        self._metadata = dict(metadata)
+        self.path, self.schema, self._metadata = path, schema, dict(metadata)
         self._temp = temporary_name(path)
         self._rows: list[Row] = []
         self._digests: dict[str, bytes] = {}

@@ -88,6 +88,13 @@ def test_an_error_while_writing_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_cannot_be_written_is_named_and_not_its_temporary(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(NotADirectoryError) as error:
+        shards.replace_file(tmp_path / "file" / "run.json", b"{}")
+    assert error.value.filename == str(tmp_path / "file" / "run.json")
+
+
 def test_rows_out_of_order_or_twice_are_refused(tmp_path: Path) -> None:
     for second in (0, 1):
         with (
