@@ -1,13 +1,10 @@
 #include "normals.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "for_each.h"
+#include "lanes.h"
 #include "normals_rows.h"
-
-// Lanes never cross a call that is not inlined, so their calling convention does not matter.
-#pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace fs {
 namespace {
@@ -19,7 +16,7 @@ struct Columns {
   float *n, *j, *jj, *zeros;
 };
 
-constexpr int kLanes = 16, kBlocks = 4;  // pixels in a vector, and vectors that share a patch
+constexpr int kBlocks = 4;  // vectors that share a patch
 constexpr int kPatch = kLanes * std::max(kBlocks, kMaxStride) + 2 * kMaxRadius + kMaxStride;
 
 // Entries of a Columns array: a patch may reach past the last column.
@@ -49,15 +46,6 @@ FS_CLONES void slide_columns(const Columns& c, const float* leaving, const float
     const double out = leaving[u], in = entering[u], d = c.d[u] - out;
     c.jd[u] += r * out - d + r * in, c.d[u] = d + in, c.dd[u] += in * in - out * out;
   }
-}
-
-// Sixteen pixels; the compiler cuts it into whatever registers the machine has.
-typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float)), aligned(4)));
-
-FS_HD Lanes at(const float* p) {
-  Lanes out;
-  __builtin_memcpy(&out, p, sizeof out);
-  return out;
 }
 
 // The columns under some blocks of kLanes pixels, `stride` columns from pixel to pixel, and their margins. Column k is
@@ -120,11 +108,8 @@ FS_HD bool whole(const Patch& p, int block, int radius) {
   return holes == 0;
 }
 
-// The same sums as arrays, which is what the compiler turns a loop over pixels into vectors from.
-struct LaneArrays {
-  float n[kLanes], i[kLanes], j[kLanes], ii[kLanes], ij[kLanes], jj[kLanes], d[kLanes], id[kLanes], jd[kLanes],
-      dd[kLanes];
-};
+// The same sums as arrays: a loop over these becomes vectors.
+using LaneArrays = float[10][kLanes];
 
 // The normals of kLanes pixels of row v from column u on; `q` their inverse depths.
 FS_HD void solve_block(const LaneArrays& a, const float* q, const Patch& p, const Pinhole& camera, const Fit& fit,
@@ -132,7 +117,8 @@ FS_HD void solve_block(const LaneArrays& a, const float* q, const Patch& p, cons
   const float step = static_cast<float>(p.stride);
 #pragma GCC ivdep
   for (int l = 0; l < kLanes; ++l) {
-    const PlaneSums one{a.n[l], a.i[l], a.j[l], a.ii[l], a.ij[l], a.jj[l], a.d[l], a.id[l], a.jd[l], a.dd[l], p.base};
+    const PlaneSums one{a[0][l], a[1][l], a[2][l], a[3][l], a[4][l], a[5][l],
+                        a[6][l], a[7][l], a[8][l], a[9][l], p.base};
     const Vec3f n = plane_normal(one, camera, fit, u + step * static_cast<float>(l), v, q[l] > 0);
     out[0][l] = n.x, out[1][l] = n.y, out[2][l] = n.z;
   }
@@ -157,7 +143,7 @@ FS_CLONES void solve_row(const Columns& c, const float* q, const Pinhole& camera
         add_columns<true>(s, p, b, fit.radius);
       else
         add_columns<false>(s, p, b, fit.radius);
-      __builtin_memcpy(&a, &s, sizeof a);
+      __builtin_memcpy(a, &s, sizeof a);
       solve_block(a, centre, p, camera, fit, static_cast<float>(pixel * stride), static_cast<float>(v), solved);
       for (int axis = 0; axis < 3; ++axis)
         if (lanes == kLanes)
@@ -168,39 +154,60 @@ FS_CLONES void solve_row(const Columns& c, const float* q, const Pinhole& camera
   }
 }
 
-// Adds the neighbours `di` columns away in row `other` to the sums of every pixel of a row (ten rows of floats).
-FS_CLONES void add_neighbours(const float* q, const float* other, std::int64_t dj, std::int64_t di, std::int64_t v,
-                              std::int64_t width, const Pinhole& k, const Fit& fit, float* const (&sums)[10]) {
-  const std::int64_t from = di < 0 ? -di : 0, to = di > 0 ? width - di : width;
-  const float y0 = (static_cast<float>(v) - k.cy) / k.fy, y1 = (static_cast<float>(v + dj) - k.cy) / k.fy;
-#pragma GCC ivdep
-  for (std::int64_t u = from; u < to; ++u) {
-    const float column = static_cast<float>(static_cast<int>(u));
-    const float z0 = q[u] > 0 ? 1 / q[u] : 0.f, z1 = other[u + di] > 0 ? 1 / other[u + di] : 0.f;
-    const float m = same_surface(z0, z1, fit) ? 1.f : 0.f;
-    const float x0 = (column - k.cx) / k.fx, x1 = (column + static_cast<float>(di) - k.cx) / k.fx;
-    const float x = m * (x1 * z1 - x0 * z0), y = m * (y1 * z1 - y0 * z0), z = m * (z1 - z0);
-    sums[0][u] += m, sums[1][u] += x, sums[2][u] += y, sums[3][u] += z;
-    sums[4][u] += x * x, sums[5][u] += x * y, sums[6][u] += x * z;
-    sums[7][u] += y * y, sums[8][u] += y * z, sums[9][u] += z * z;
+// Metres of the window's rows around row v, `pitch` floats a row, `radius` zeros at either end.
+FS_CLONES void depth_rows(const float* q, std::int64_t height, std::int64_t width, std::int64_t v, int radius,
+                          std::int64_t pitch, float* z) {
+  for (std::int64_t j = -radius; j <= radius; ++j, z += pitch) {
+    std::fill_n(z, pitch, 0.f);
+    if (v + j < 0 || v + j >= height) continue;
+    const float* const row = q + (v + j) * width;
+    for (std::int64_t u = 0; u < width; ++u) z[radius + u] = inverse(row[u]);
   }
 }
 
-void pca_row(const float* q, std::int64_t height, std::int64_t width, const Pinhole& k, const Fit& fit, std::int64_t v,
-             int stride, double* scratch, float* const (&out)[3]) {
-  float* sums[10];
-  for (int s = 0; s < 10; ++s) sums[s] = reinterpret_cast<float*>(scratch) + s * width;
-  std::fill_n(sums[0], 10 * width, 0.f);
-  const std::int64_t r = fit.radius;
-  for (std::int64_t j = std::max<std::int64_t>(0, v - r); j <= std::min(height - 1, v + r); ++j)
-    for (std::int64_t i = -r; i <= r; ++i)
-      add_neighbours(q + v * width, q + j * width, j - v, i, v, width, k, fit, sums);
-  for (std::int64_t u = 0; u < width; u += stride) {
-    const PcaSums s{sums[0][u],
-                    {sums[1][u], sums[2][u], sums[3][u]},
-                    {sums[4][u], sums[5][u], sums[6][u], sums[7][u], sums[8][u], sums[9][u]}};
-    const Vec3f n = pca_normal(s, fit, ray(k, static_cast<float>(u), static_cast<float>(v)), q[v * width + u] > 0);
-    out[0][u / stride] = n.x, out[1][u / stride] = n.y, out[2][u / stride] = n.z;
+// The sums over the neighbours of kLanes pixels of row v from column u on that lie on the pixels' own surface.
+FS_CLONES void neighbour_sums(const float* z, std::int64_t pitch, const Pinhole& k, const Fit& fit, std::int64_t u,
+                              std::int64_t v, float (&out)[10][kLanes]) {
+  const float left = (static_cast<float>(u) - k.cx) / k.fx, y0 = (static_cast<float>(v) - k.cy) / k.fy;
+  const float* const centre = z + fit.radius * pitch + fit.radius + u;
+  float sums[10][kLanes] = {}, x0[kLanes];
+  for (int l = 0; l < kLanes; ++l) x0[l] = left + static_cast<float>(l) / k.fx;
+  for (int j = -fit.radius; j <= fit.radius; ++j) {
+    const float y1 = y0 + static_cast<float>(j) / k.fy;
+    for (int i = -fit.radius; i <= fit.radius; ++i) {
+      const float* const other = centre + j * pitch + i;
+      const float step = static_cast<float>(i) / k.fx;
+      for (int l = 0; l < kLanes; ++l) {
+        const float z0 = centre[l], z1 = other[l], m = same_surface(z0, z1, fit) ? 1.f : 0.f;
+        const float x = m * ((x0[l] + step) * z1 - x0[l] * z0), y = m * (y1 * z1 - y0 * z0), d = m * (z1 - z0);
+        sums[0][l] += m, sums[1][l] += x, sums[2][l] += y, sums[3][l] += d;
+        sums[4][l] += x * x, sums[5][l] += x * y, sums[6][l] += x * d;
+        sums[7][l] += y * y, sums[8][l] += y * d, sums[9][l] += d * d;
+      }
+    }
+  }
+  __builtin_memcpy(out, sums, sizeof sums);
+}
+
+FS_CLONES void pca_row(const float* q, std::int64_t height, std::int64_t width, const Pinhole& k, const Fit& fit,
+                       std::int64_t v, int stride, double* scratch, float* const (&out)[3]) {
+  float* const z = reinterpret_cast<float*>(scratch);
+  const std::int64_t pitch = padded(width, fit.radius);
+  float s[10][kLanes], solved[3][kLanes];
+  depth_rows(q, height, width, v, fit.radius, pitch, z);
+  for (std::int64_t u = 0; u < width; u += kLanes) {
+    neighbour_sums(z, pitch, k, fit, u, v, s);
+    const float* const centre = z + fit.radius * pitch + fit.radius + u;
+    const float left = static_cast<float>(u);
+#pragma GCC ivdep
+    for (int l = 0; l < kLanes; ++l) {
+      const PcaSums one{s[0][l], {s[1][l], s[2][l], s[3][l]}, {s[4][l], s[5][l], s[6][l], s[7][l], s[8][l], s[9][l]}};
+      const Vec3f towards = ray(k, left + static_cast<float>(l), static_cast<float>(v));
+      const Vec3f n = pca_normal(one, fit, towards, centre[l] > 0);
+      solved[0][l] = n.x, solved[1][l] = n.y, solved[2][l] = n.z;
+    }
+    for (std::int64_t p = (u + stride - 1) / stride; p * stride < std::min(width, u + kLanes); ++p)
+      for (int axis = 0; axis < 3; ++axis) out[axis][p] = solved[axis][p * stride - u];
   }
 }
 
@@ -246,7 +253,8 @@ void write_frame(const Normals& a, std::int64_t frame, double* scratch) {
 }  // namespace
 
 std::int64_t normal_rows_scratch(std::int64_t width, int radius) {
-  return std::max(5 * padded(width, radius), 5 * width);  // three doubles and four floats a column; pca: ten floats
+  // plane: three doubles and four floats a column; pca: the rows of the window
+  return std::max<std::int64_t>(5, radius + 1) * padded(width, radius);
 }
 
 NormalRows::NormalRows(const float* q, std::int64_t height, std::int64_t width, const Pinhole& camera, const Fit& fit,

@@ -99,17 +99,17 @@ FS_HD bool same_surface(float z, float neighbour, const Fit& fit) {
 
 // The smallest eigenvector of the neighbours' covariance, turned to the camera; NaN when undefined.
 FS_HD Vec3f pca_normal(const PcaSums& s, const Fit& fit, Vec3f towards, bool valid) {
-  const float nan = std::numeric_limits<float>::quiet_NaN();
-  if (!valid || s.n < static_cast<float>(fit.smallest)) return {nan, nan, nan};
-  const float inv = 1 / s.n;
+  const float inv = 1 / (s.n > 1 ? s.n : 1.f);
   const Vec3f m = inv * s.p;
   const Sym3f c{s.pp.xx * inv - m.x * m.x, s.pp.xy * inv - m.x * m.y, s.pp.xz * inv - m.x * m.z,
                 s.pp.yy * inv - m.y * m.y, s.pp.yz * inv - m.y * m.z, s.pp.zz * inv - m.z * m.z};
   const float trace = c.xx + c.yy + c.zz;
   const float minors = c.xx * c.yy - c.xy * c.xy + c.xx * c.zz - c.xz * c.xz + c.yy * c.zz - c.yz * c.yz;
-  if (!(minors > 1e-9f * trace * trace)) return {nan, nan, nan};  // the neighbours lie on a line
-  const Vec3f n = smallest_eigenvector(c);
-  return dot(n, towards) > 0 ? -n : n;
+  const bool flat = minors > 1e-9f * trace * trace;  // else the neighbours lie on a line
+  const bool defined = valid & (s.n >= static_cast<float>(fit.smallest)) & flat;
+  const Vec3f n = smallest_eigenvector_of_rank2(c);
+  const float sign = dot(n, towards) > 0 ? -1.f : 1.f;
+  return (defined ? sign : std::numeric_limits<float>::quiet_NaN()) * n;
 }
 
 }  // namespace fs

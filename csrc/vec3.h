@@ -177,6 +177,36 @@ FS_HD Vec3<T> smallest_eigenvector(const Sym3<T>& given) {
   return normalize(best);
 }
 
+// A matrix over its trace.
+template <class T>
+FS_HD Sym3<T> over_trace(const Sym3<T>& m) {
+  const T s = 1 / (m.xx + m.yy + m.zz);
+  return {s * m.xx, s * m.xy, s * m.xz, s * m.yy, s * m.yz, s * m.zz};
+}
+template <class T>
+FS_HD Sym3<T> adjugate(const Sym3<T>& m) {
+  return {m.yy * m.zz - m.yz * m.yz, m.xz * m.yz - m.xy * m.zz, m.xy * m.yz - m.xz * m.yy,
+          m.xx * m.zz - m.xz * m.xz, m.xy * m.xz - m.xx * m.yz, m.xx * m.yy - m.xy * m.xy};
+}
+template <class T>
+FS_HD Sym3<T> squared(const Sym3<T>& given) {
+  const Sym3<T> m = over_trace(given);
+  return {m.xx * m.xx + m.xy * m.xy + m.xz * m.xz, m.xx * m.xy + m.xy * m.yy + m.xz * m.yz,
+          m.xx * m.xz + m.xy * m.yz + m.xz * m.zz, m.xy * m.xy + m.yy * m.yy + m.yz * m.yz,
+          m.xy * m.xz + m.yy * m.yz + m.yz * m.zz, m.xz * m.xz + m.yz * m.yz + m.zz * m.zz};
+}
+
+// The unit eigenvector of the smallest eigenvalue of a positive semidefinite matrix whose other two are not zero,
+// without a branch: the adjugate has the same eigenvectors and its largest eigenvalue there; six squarings leave only
+// that one.
+template <class T>
+FS_HD Vec3<T> smallest_eigenvector_of_rank2(const Sym3<T>& m) {
+  const Sym3<T> a = squared(squared(squared(squared(squared(squared(adjugate(over_trace(m))))))));
+  const bool x = (a.xx >= a.yy) & (a.xx >= a.zz), y = a.yy >= a.zz;
+  const Vec3<T> n{x ? a.xx : (y ? a.xy : a.xz), x ? a.xy : (y ? a.yy : a.yz), x ? a.xz : (y ? a.yz : a.zz)};
+  return normalize(n);
+}
+
 // The rotation R (determinant +1) nearest to m in the Frobenius norm, the maximiser of trace(R^T m): the Procrustes
 // solution U diag(1, 1, det UV^T) V^T, found as the largest eigenvector (a quaternion) of Davenport's 4x4 matrix,
 // which needs no case for a singular or reflected m.
