@@ -217,7 +217,6 @@ FS_CLONES void invert(const std::uint16_t* raw, std::int64_t n, float scale, flo
 FS_CLONES void invert(const float* raw, std::int64_t n, float scale, float* q) {
   for (std::int64_t i = 0; i < n; ++i) q[i] = inverse(metres(raw[i], scale));
 }
-
 // A row of points from its inverse depth.
 FS_CLONES void points_row(const float* q, const Pinhole& k, std::int64_t v, std::int64_t width, float* x, float* y,
                           float* z) {
@@ -238,7 +237,7 @@ void write_points(const Normals& a, std::int64_t frame, const float* q) {
 
 void write_frame(const Normals& a, std::int64_t frame, double* scratch) {
   const std::int64_t height = a.depth.shape[1], width = a.depth.shape[2], size = height * width, s = a.stride;
-  float* q = reinterpret_cast<float*>(scratch);
+  float* const q = reinterpret_cast<float*>(scratch);
   inverse_depth(a.depth, frame * size, size, a.scale, q);
   if (a.points.data) write_points(a, frame, q);
   if (!a.normals.data) return;
