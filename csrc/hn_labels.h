@@ -18,7 +18,7 @@ struct Rules {
   float max_disagreement = 10;  // degrees between the two gravity estimators
   float percentile = 1;         // of the heights: the floor
   float min_valid = 0.1f;       // fewest valid pixels, as a part of the image
-  float min_aligned = 0.5f;     // of the points at or below the floor, so many must look up
+  float min_aligned = 0.8f;     // of the points at or below the floor, so many must look up
   float aligned_cosine = 0.8660254f;
 };
 

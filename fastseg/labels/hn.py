@@ -50,7 +50,7 @@ class HNConfig:
     max_residual: float = 0.003
     percentile: float = 1.0
     min_valid: float = 0.1
-    min_aligned: float = 0.5
+    min_aligned: float = 0.8
     aligned_deg: float = 30.0
     max_disagreement_deg: float = 10.0
 

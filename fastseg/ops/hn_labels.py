@@ -53,7 +53,7 @@ def hn_labels(
     height_edges: Sequence[float] = uniform_edges(10, 2.5), n_normal: int = 2,
     prior: npt.NDArray[np.float64] | None = None, estimator: Estimator = "plane", gravity: Gravity = "floor_wall",
     radius: int = 5, gravity_radius: int = 10, stride: int = 4, max_residual: float = 0.003, percentile: float = 1.0,
-    min_valid: float = 0.1, min_aligned: float = 0.5, aligned_deg: float = 30.0, max_disagreement_deg: float = 10.0,
+    min_valid: float = 0.1, min_aligned: float = 0.8, aligned_deg: float = 30.0, max_disagreement_deg: float = 10.0,
     threads: int = 1,
 ) -> HNLabels:  # fmt: skip
     """Height/normal labels of one depth image or a batch, with up, floor and the figures to judge them by.

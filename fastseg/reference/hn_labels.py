@@ -60,7 +60,7 @@ def hn_labels(
     enough = known.any() and 10 * known.sum() >= low.sum()
     aligned = float((cosine[known] > np.cos(np.deg2rad(30))).mean()) if enough else 0.0
     label = bins(height - floor, cosine, height_edges, n_normal)
-    verdict = "accepted" if aligned >= 0.5 else "no-floor"
+    verdict = "accepted" if aligned >= 0.8 else "no-floor"
     if not apart <= 10:
         verdict = "gravity"
     if valid.mean() < 0.1:
