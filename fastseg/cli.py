@@ -100,6 +100,9 @@ def _joined(config_type: type[Any], words: list[str], positional: tuple[str, ...
         name = name.replace("-", "_")
         if word in ("-h", "--help"):
             return ["--help"]
+        if name == "print_config" and word.startswith("--"):
+            out.append(word)
+            continue
         if not word.startswith("--"):
             if not free:
                 raise ValueError(f"unexpected argument {word!r}; options are given as --name value")
@@ -141,6 +144,7 @@ def _reworded(message: str) -> str:
     line = re.sub(r"<class '([\w.]+)'>", r"\1", " ".join(message.split())).replace("typing.", "")
     line = re.sub(r'Parser key "([\w.]+)": ', r"--\1: ", line)
     line = re.sub(r"^Option '([\w.]+)' is not accepted", r"the --config file has an unknown key '\1'", line)
+    line = re.sub(r"^Unexpected config:.*", "the --config file must hold lines `option: value`", line)
     line = re.sub(r"Does not validate against any of the Union subtypes .*Given value: (.*)", _union, line)
     line = re.sub(r"Expected an? (.+?)\. Got value: (.*)", r"expected \1; got \2", line)
     return re.sub(r"the following arguments are required: ([\w.]+)", r"option --\1 is required", line)

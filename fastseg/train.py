@@ -130,7 +130,7 @@ def _score(state: Run, validation: LabelledImages) -> dict[str, Any]:
 def _write_json(path: Path, method: Method) -> None:
     from fastseg.resume import plain_config
 
-    path.write_text(json.dumps({"method": method.name, **plain_config(method)}, indent=1) + "\n")
+    path.write_text(json.dumps(plain_config(method), indent=1) + "\n")  # as `--config` takes it
 
 
 def cli(argv: Sequence[str] | None = None) -> int:

@@ -95,6 +95,22 @@ def test_a_value_of_no_kind_that_an_option_takes_is_one_short_sentence(capsys: p
     assert capsys.readouterr().err == "count: --limit: expected int; got many\n"
 
 
+def test_a_config_file_without_options_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text("just words\n")
+    assert _run("x", "--config", str(file)) == (2, [])
+    assert "the --config file must hold lines `option: value`" in capsys.readouterr().err
+
+
+def test_a_printed_configuration_can_be_given_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        _run("here", "--workers", "7", "--print_config")
+    assert end.value.code == 0
+    file = tmp_path / "options.yaml"
+    file.write_text(capsys.readouterr().out)
+    assert _run("--config", str(file))[1] == [Options(Path("here"), workers=7)]
+
+
 def test_a_config_file_cannot_run_code(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     file = tmp_path / "options.yaml"

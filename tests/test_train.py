@@ -16,12 +16,14 @@ import torch
 from torch import nn
 
 from fastseg.checkpoint import load
+from fastseg.cli import run
 from fastseg.data.augment import NOTHING, AugmentConfig
 from fastseg.data.batches import Batch
 from fastseg.frames import LabelledImages
 from fastseg.methods import LoopConfig
 from fastseg.methods.segment import Segment
 from fastseg.nets import blocks, build_network
+from fastseg.resume import plain_config
 from fastseg.train import fit
 
 pytestmark = pytest.mark.torch
@@ -264,6 +266,9 @@ def test_bf16_on_the_cpu_and_median_weights_train(tmp_path: Path) -> None:
 def test_the_resolved_configuration_stands_beside_the_output(tmp_path: Path) -> None:
     fit(_method(tmp_path, steps=3), Squares())
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["method"] == "segment" and config["loop"]["momentum"] == 0.9 and config["size"] == "32x32"
+    assert config["loop"]["momentum"] == 0.9 and config["size"] == "32x32"
+    seen: list[Segment] = []
+    assert run(Segment, lambda again: seen.append(again) or 0, ["--config", str(tmp_path / "config.json")]) == 0
+    assert plain_config(seen[0]) == config
     record = load(tmp_path).record
     assert record.classes == Squares.class_names and record.network == NETWORK and record.size == (32, 32)
