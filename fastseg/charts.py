@@ -67,13 +67,19 @@ def histogram(values: npt.ArrayLike, title: str, unit: str = "", most: int = 24)
     at = 4 + 292 * (median - edges[0]) / (edges[-1] - edges[0])
     marks = [
         _text(4, 14, title, "head"),
-        _text(296, 14, f"median {median:.3g}{unit}", "end"),
+        _text(296, 14, f"median {_rounded(median, edges)}{unit}", "end"),
         _line(4, 124.5, 296, 124.5, class_="axis"),
         _line(at, 30, at, 124, stroke="var(--one)", stroke_width=1.5, stroke_dasharray="3 3"),
-        _text(4, 140, f"{edges[0]:.3g}{unit}"),
-        _text(296, 140, f"{edges[-1]:.3g}{unit}", "end"),
+        _text(4, 140, _rounded(edges[0], edges) + unit),
+        _text(296, 140, _rounded(edges[-1], edges) + unit, "end"),
     ]
     return svg(300, 150, *bars, *marks, label=f"histogram: {title}")
+
+
+def _rounded(value: float, edges: npt.NDArray[np.floating]) -> str:
+    """The value with as many decimals as tell a hundredth of the axis."""
+    decimals = int(np.clip(np.ceil(1.7 - np.log10(edges[-1] - edges[0])), 0, 6))
+    return f"{value:.{decimals}f}"
 
 
 def pyramid(

@@ -49,8 +49,9 @@ def write_report(config: Demo, labelled: Path, results: Results, seconds: dict[s
 def _protocol(config: Demo) -> str:
     return (
         f"{config.network} at {config.size}; each fine-tuning {config.tune_steps} steps of 8 images, "
-        f"AdamW at 1e-3, cosine, the same for both; pre-training {config.steps} steps. Each of {config.seeds} seeds "
-        f"draws its own {config.labelled} images; mIoU over the classes present in the validation images."
+        f"AdamW at 1e-3, cosine, the same for both; pre-training {config.steps} steps at 3e-3. Each of "
+        f"{config.seeds} seeds draws its own {config.labelled} images; mIoU over the classes that the "
+        "validation images hold."
     )
 
 

@@ -51,10 +51,10 @@ class Demo:
     frames: int = 600
     labelled: int = 24
     validation: int = 64
-    steps: int = 400
-    tune_steps: int = 150
-    size: str = "96x128"
-    network: str = "linknet/resnet18"
+    steps: int = 800
+    tune_steps: int = 250
+    size: str = "64x96"
+    network: str = "unet/resnet18"
     workers: int = 2
     overwrite: bool = False
 
@@ -131,6 +131,8 @@ def make_labels(config: Demo, root: Path, checkout: Path) -> None:
     every = max(1, len(open_source(config.reader, root, **options).ids()) // config.frames)
     given = {"reader": config.reader, "root": root.resolve(), "out": (config.out / "labels").resolve()}
     chosen = {"workers": config.workers, "every": every, "limit": config.frames}
+    if config.root is None:
+        chosen["hn.radius"] = 3  # pixels; the rooms' views are small, and the default is meant for 480x640
     run_all({"labels": flags("pipelines.make_hn_labels", given | chosen | options)}, checkout, 1, None)
 
 
@@ -142,7 +144,7 @@ def pretrain(config: Demo, checkout: Path) -> None:
     if not accepted:
         raise ValueError(f"no frame got a label; {config.out / 'labels' / 'rejected'} says why")
     images = {"root": config.out / "labels", "out": config.out / "pretrained", "seed": config.seed}
-    command = flags("fastseg.train", images | _schedule(config, config.steps, accepted), "hn")
+    command = flags("fastseg.train", images | _schedule(config, config.steps, accepted, 3e-3), "hn")
     run_all({"pretrained": command}, checkout, os.cpu_count() or 1, None)
 
 
@@ -153,15 +155,15 @@ def finetune(config: Demo, labelled: Path, seed: int, checkout: Path) -> None:
         images = {"data": "folder", "root": labelled, "out": config.folder(arm, seed), "seed": seed}
         images |= {"split": f"train:{config.labelled}", "loop.eval_every": max(1, config.tune_steps // 5)}
         start = {"init_from": config.out / "pretrained"} if arm == "hn" else {}
-        schedule = _schedule(config, config.tune_steps, config.labelled)
+        schedule = _schedule(config, config.tune_steps, config.labelled, 1e-3)
         commands[f"{arm}-{seed}"] = flags("fastseg.train", images | schedule | start, "segment")
     run_all(commands, checkout, max(1, (os.cpu_count() or 1) // len(ARMS)), config.out)
 
 
-def _schedule(config: Demo, steps: int, images: int) -> dict[str, object]:
+def _schedule(config: Demo, steps: int, images: int, rate: float) -> dict[str, object]:
     loop = {"optimizer": "adamw", "weight_decay": 0.01, "schedule": "cosine", "warmup": min(20, steps // 5)}
     loop |= {"workers": 0, "log_every": 5, "save_every": steps, "device": "cpu", "precision": "float32"}
-    shared = {"network": config.network, "size": config.size, "steps": steps, "batch": min(8, images), "lr": 1e-3}
+    shared = {"network": config.network, "size": config.size, "steps": steps, "batch": min(8, images), "lr": rate}
     return shared | {f"loop.{key}": value for key, value in loop.items()}
 
 

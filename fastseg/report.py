@@ -134,7 +134,7 @@ td{overflow-wrap:anywhere}th{color:var(--soft);font-weight:600;white-space:nowra
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(230px,1fr));gap:14px}
 .fives{grid-template-columns:repeat(auto-fit,minmax(200px,1fr))}.grid .card{margin:0}
 .thirds{grid-template-columns:repeat(auto-fit,minmax(min(340px,100%),1fr))}
-.halves{grid-template-columns:repeat(auto-fit,minmax(min(480px,100%),1fr));gap:30px}
+.halves{grid-template-columns:repeat(auto-fit,minmax(min(480px,100%),1fr));gap:14px 30px}
 .card p{max-width:none}
 .card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px;margin:14px 0}
 .strip{display:grid;grid-template-columns:repeat(auto-fill,minmax(190px,1fr));gap:10px}

@@ -213,7 +213,7 @@ def _rejected(run: LabelRun, source: FrameSource | None, width: int) -> list[Mar
     cards = [rejected_card(row, loaded(source, row["id"])[0], run.normals, width) for row in _varied(run.rejected)]
     return [
         table(["reason", "frames", "share"], share, numeric=(1, 2)),
-        *(cards if source is not None else []),
+        tag("div", *(cards if source is not None else []), class_="grid halves"),
         table(["frame", "reason", "detail", "figure"], rows, numeric=(3,)),
         note(f"{more:,} more are in {run.folder / 'rejected'}.") if more else Markup(""),
     ]

@@ -123,9 +123,9 @@ def test_an_overlay_keeps_the_pictures_size_and_labels_resize_without_new_values
 def test_a_histogram_counts_every_finite_value() -> None:
     drawing = histogram([1.0, 2.0, 2.0, np.nan], "tilt", "°")
     assert sum(int(n) for n in re.findall(r"<title>(\d+) from", drawing)) == 3
-    assert "median 2°" in drawing
+    assert "median 2.00°" in drawing
     assert "no values" in histogram([np.nan], "tilt")
-    assert "median 4" in histogram([4.0, 4.0], "tilt")
+    assert "median 4.00" in histogram([4.0, 4.0], "tilt")
 
 
 def test_the_pyramid_names_every_share() -> None:
