@@ -19,9 +19,8 @@ struct Columns {
 constexpr int kBlocks = 4;  // vectors that share a patch
 constexpr int kPatch = kLanes * std::max(kBlocks, kMaxStride) + 2 * kMaxRadius + kMaxStride;
 
-// Entries of a Columns array: a patch may reach past the last column.
 std::int64_t padded(std::int64_t width, int radius) {
-  return (width + kPatch + 2 * radius + 7) / 8 * 8;
+  return (width + kPatch + 2 * radius + 7) / 8 * 8;  // a patch may reach past the last column
 }
 
 Columns cut(double* scratch, std::int64_t width, int radius) {
@@ -56,22 +55,24 @@ struct Patch {
   int stride, part;  // columns from pixel to pixel; entries of a part
 };
 
-FS_HD void fill(Patch& p, const Columns& c, std::int64_t from, int length, float base, int stride) {
-  const double b = base;
-  p.base = base, p.stride = stride, p.part = (length + stride - 1) / stride;
-  for (int phase = 0; phase < stride; ++phase) {
-    const std::int64_t first = from + phase;
-    const int at = phase * p.part;
+// One part, from entry `at` on.
+FS_HD void fill_part(Patch& p, const Columns& c, std::int64_t first, int at, int stride) {
+  const double b = p.base;
 #pragma GCC ivdep
-    for (int k = 0; k < p.part; ++k) {
-      const std::int64_t column = first + static_cast<std::int64_t>(k) * stride;
-      const double n = c.n[column], d = c.d[column];
-      p.n[at + k] = c.n[column], p.j[at + k] = c.j[column], p.jj[at + k] = c.jj[column];
-      p.d[at + k] = static_cast<float>(d - b * n);
-      p.jd[at + k] = static_cast<float>(c.jd[column] - b * c.j[column]);
-      p.dd[at + k] = static_cast<float>(c.dd[column] - 2 * b * d + b * b * n);
-    }
+  for (int k = 0; k < p.part; ++k) {
+    const std::int64_t column = first + static_cast<std::int64_t>(k) * stride;
+    const double n = c.n[column], d = c.d[column];
+    p.n[at + k] = c.n[column], p.j[at + k] = c.j[column], p.jj[at + k] = c.jj[column];
+    p.d[at + k] = static_cast<float>(d - b * n);
+    p.jd[at + k] = static_cast<float>(c.jd[column] - b * c.j[column]);
+    p.dd[at + k] = static_cast<float>(c.dd[column] - 2 * b * d + b * b * n);
   }
+}
+
+FS_HD void fill(Patch& p, const Columns& c, std::int64_t from, int length, float base, int stride) {
+  p.base = base, p.stride = stride, p.part = (length + stride - 1) / stride;
+  if (stride == 1) return fill_part(p, c, from, 0, 1);
+  for (int phase = 0; phase < stride; ++phase) fill_part(p, c, from + phase, phase * p.part, stride);
 }
 
 // The sums over the windows of kLanes pixels.
@@ -217,7 +218,6 @@ FS_CLONES void invert(const std::uint16_t* raw, std::int64_t n, float scale, flo
 FS_CLONES void invert(const float* raw, std::int64_t n, float scale, float* q) {
   for (std::int64_t i = 0; i < n; ++i) q[i] = inverse(metres(raw[i], scale));
 }
-// A row of points from its inverse depth.
 FS_CLONES void points_row(const float* q, const Pinhole& k, std::int64_t v, std::int64_t width, float* x, float* y,
                           float* z) {
 #pragma GCC ivdep

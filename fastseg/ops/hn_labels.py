@@ -93,7 +93,7 @@ def _scratch(depth: arrays.Array, shape: tuple[int, int, int], radius: int, stri
     module = arrays.backend(depth)
     workers = min(threads, shape[0]) if module.backend_name == "cpu" else shape[0]
     size = module.hn_labels_scratch(*shape[1:], radius, stride)
-    return module, arrays.empty(depth, (max(workers, 1), size), "float64")
+    return module, arrays.scratch(depth, max(workers, 1), size)
 
 
 def _bins(height_edges: Sequence[float], n_normal: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

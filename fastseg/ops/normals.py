@@ -89,7 +89,7 @@ def normals(
     points = arrays.empty(depth, (*batch, 3, height, width), "float32")
     found = arrays.empty(depth, (*batch, *small), "float32")
     module = arrays.backend(depth)
-    scratch = arrays.empty(depth, (max(1, min(threads, n)), module.normals_scratch(height, width, radius)), "float64")
+    scratch = arrays.scratch(depth, max(1, min(threads, n)), module.normals_scratch(height, width, radius))
     module.normals(
         arrays.describe(depth, (n, height, width)), depth_scale, (camera.fx, camera.fy, camera.cx, camera.cy), window,
         stride, arrays.describe(points, (n, 3, height, width)), arrays.describe(found, (n, *small)),
