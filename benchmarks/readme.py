@@ -53,6 +53,11 @@ def kitchen(result: Result) -> list[Cells]:
             f"{percent(peer['agreement']['label'])} ({percent(common['label'])})",
         ),
         (
+            "of pixels seen in both frames, those labelled in both (edges and bad fits are ignored)",
+            percent(ours["agreement"]["labelled_share"]),
+            percent(peer["agreement"]["labelled_share"]),
+        ),
+        (
             "floor within 5 cm of its median in the world",
             percent(ours["floor_offset_m"]["within_5cm"]),
             percent(peer["floor_offset_m"]["within_5cm"]),
@@ -115,6 +120,10 @@ def figures() -> str:
         notes.append(f"`{name}` {record['date'][:10]}")
     machine = (newest("bench-labels") or {}).get("machine", {})
     where = f"CPU {machine['cpu']}, {machine['cores']} cores. " if machine else ""
+    drift = newest("pose-drift-redkitchen")
+    if drift is not None:
+        apart, turn = drift["result"]["gap"], drift["result"]["rotation_deg"]["median"]
+        notes.append(f"`pose-drift-redkitchen` (its own poses drift by {turn:.1f} degrees over {apart} frames, median)")
     tail = "CUDA kernels: compiled and emulated; not run on a GPU." if newest("device") is None else ""
     return "\n".join([*lines, "", f"{where}From `benchmarks/results`: {', '.join(notes)}. {tail}".strip()])
 
