@@ -61,7 +61,7 @@ def save(out: Path, record: Record, weights: Mapping[str, Tensor], state: Mappin
     """The folder OUT/checkpoint-<step> written, after which `latest` names it and all but the last two are gone.
 
     Written under a temporary name, each file and the folder fsynced, renamed; a kill at any moment, or a full disk,
-    leaves the previous checkpoint and `latest` as they were.
+    leaves the previous checkpoint and `latest` as they were. OSError names the checkpoint's folder.
     """
     final = out / f"checkpoint-{record.step}"
     temp = out / f".{final.name}.{os.getpid()}.tmp"
@@ -74,6 +74,8 @@ def save(out: Path, record: Record, weights: Mapping[str, Tensor], state: Mappin
         if final.exists():
             shutil.rmtree(final)
         os.rename(temp, final)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(final)) from error
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     _sync(out)

@@ -132,8 +132,9 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch:
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(OSError, match="No space") as error:
             _save(tmp_path, 2)
+    assert error.value.errno == 28 and error.value.filename == str(tmp_path / "checkpoint-2")
     assert load(tmp_path).record.step == 1
     assert not list(tmp_path.glob(".*"))
 
