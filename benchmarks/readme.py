@@ -107,6 +107,35 @@ TABLES: Mapping[str, Callable[[Result], list[Cells]]] = {
 }
 
 
+def camvid() -> str:
+    """One paragraph on the CamVid experiment."""
+    record = newest("camvid-cpu")
+    if record is None:
+        return "CamVid from random weights and from HN pre-training: not run."
+    result = record["result"]
+    last = max(result["protocol"]["epochs"])
+
+    def mean(start: str, key: str) -> str:
+        found = [
+            epoch[key]
+            for run_ in result["runs"]
+            for epoch in run_["epochs"]
+            if run_["start"] == start and epoch["epoch"] == last
+        ]
+        return percent(sum(found) / len(found))
+
+    plan = result["protocol"]
+    seeds = len({run_["seed"] for run_ in result["runs"]})
+    return (
+        f"CamVid ({result['images']['train']} training images, scores on {result['images']['validation']} validation "
+        f"images), {plan['network']} at {plan['size']}, {last} epochs, mean of {seeds} seeds: mIoU "
+        f"{mean('none', 'miou')} from random weights, {mean('hn', 'miou')} from HN pre-training on "
+        f"{sum(result['pretraining']['images'])} unlabelled RGB-D frames (global accuracy "
+        f"{mean('none', 'global_accuracy')} and {mean('hn', 'global_accuracy')}). The paper's own protocol needs a GPU "
+        f"and was not run (`python -m benchmarks.reproduce.camvid --protocol paper`). From `camvid-cpu`."
+    )
+
+
 def figures() -> str:
     """The README's table, as Markdown."""
     lines = ["## Measured", "", "| | fastseg | best assembled peer |", "|---|---|---|"]
@@ -125,7 +154,9 @@ def figures() -> str:
         apart, turn = drift["result"]["gap"], drift["result"]["rotation_deg"]["median"]
         notes.append(f"`pose-drift-redkitchen` (its own poses drift by {turn:.1f} degrees over {apart} frames, median)")
     tail = "CUDA kernels: compiled and emulated; not run on a GPU." if newest("device") is None else ""
-    return "\n".join([*lines, "", f"{where}From `benchmarks/results`: {', '.join(notes)}. {tail}".strip()])
+    return "\n".join(
+        [*lines, "", f"{where}From `benchmarks/results`: {', '.join(notes)}. {tail}".strip(), "", camvid()]
+    )
 
 
 def main(config: Config) -> int:
