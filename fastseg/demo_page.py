@@ -149,7 +149,7 @@ def _class_pictures(config: Demo, labelled: Path) -> list[Markup]:
         painted = [(f"from {STARTS[arm]}", label_picture(guesses[arm][at], palette)) for arm in ARMS]
         strip = [("colour", image), ("truth", label_picture(label, palette)), *painted]
         cards.append(_strip(images.ids()[k], strip))
-    legend = [joined([swatch(palette[k]), name, " \u00a0 "]) for k, name in enumerate(images.class_names)]
+    legend = [joined([swatch(palette[k]), name, " · "]) for k, name in enumerate(images.class_names)]
     return [note(*legend), *cards]
 
 
