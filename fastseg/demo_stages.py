@@ -51,7 +51,7 @@ class Demo:
     frames: int = 600
     labelled: int = 24
     validation: int = 64
-    steps: int = 800
+    steps: int = 700
     tune_steps: int = 250
     size: str = "64x96"
     network: str = "unet/resnet18"
