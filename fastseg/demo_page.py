@@ -16,7 +16,7 @@ from fastseg.data.shards import HNShards, label_of, replace_file
 from fastseg.demo import STARTS, Results
 from fastseg.demo_stages import ARMS, Demo
 from fastseg.pictures import Picture, class_palette, hn_palette, label_picture
-from fastseg.report import Markup, facts, joined, note, page, picture, section, swatch, table, tag
+from fastseg.report import Markup, facts, note, page, picture, section, swatch, table, tag
 
 COLOURS = {"scratch": "var(--two)", "hn": "var(--one)"}
 
@@ -98,9 +98,9 @@ def _training(config: Demo) -> Markup:
 def _arm_curves(config: Demo, key: str, scale: float) -> list[Curve]:
     found = []
     for arm in ARMS:
-        for k in range(config.seeds):
-            points = read_curve(config.folder(arm, config.seed + k), key) * (1.0, scale)
-            found.append(Curve(f"{STARTS[arm]}, {config.seed + k}", COLOURS[arm], points, dashed=k > 0))
+        for seed in config.all_seeds:
+            points = read_curve(config.folder(arm, seed), key) * (1.0, scale)
+            found.append(Curve(f"{STARTS[arm]}, {seed}", COLOURS[arm], points, dashed=seed > config.seed))
     return found
 
 
@@ -149,8 +149,8 @@ def _class_pictures(config: Demo, labelled: Path) -> list[Markup]:
         painted = [(f"from {STARTS[arm]}", label_picture(guesses[arm][at], palette)) for arm in ARMS]
         strip = [("colour", image), ("truth", label_picture(label, palette)), *painted]
         cards.append(_strip(images.ids()[k], strip))
-    legend = [joined([swatch(palette[k]), name, " · "]) for k, name in enumerate(images.class_names)]
-    return [note(*legend), *cards]
+    legend = [tag("span", swatch(palette[k]), name) for k, name in enumerate(images.class_names)]
+    return [note(*legend, class_="note legend"), *cards]
 
 
 def _strip(name: str, pictures: list[tuple[str, Picture]]) -> Markup:

@@ -18,6 +18,8 @@ from fastseg.data.sources import Reader
 
 ROOM_SIZE = (192, 256)  # rows and columns of the procedural views
 ARMS = ("scratch", "hn")
+SIDE_BY_SIDE = 2  # programs at a time
+SAY_EVERY_S = 20.0
 POOL = 4  # labelled images to draw from, for each one that is drawn
 
 
@@ -65,6 +67,11 @@ class Demo:
         for name in ("seed", "workers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name} must not be negative; got {getattr(self, name)}")
+
+    @property
+    def all_seeds(self) -> range:
+        """The seeds of the fine-tunings."""
+        return range(self.seed, self.seed + self.seeds)
 
     def folder(self, arm: str, seed: int) -> Path:
         """Where a fine-tuning keeps its checkpoints."""
@@ -125,39 +132,40 @@ def write_data(config: Demo) -> tuple[Path, Path]:
 
 def make_labels(config: Demo, root: Path, checkout: Path) -> None:
     """None; HN-label shards lie in OUT/labels."""
+    from fastseg.data.shards import HNShards
     from fastseg.data.sources import open_source
 
     options: dict[str, Any] = {} if config.depth_scale is None else {"depth_scale": config.depth_scale}
     every = max(1, len(open_source(config.reader, root, **options).ids()) // config.frames)
-    given = {"reader": config.reader, "root": root.resolve(), "out": (config.out / "labels").resolve()}
+    given = {"reader": config.reader, "root": root, "out": config.out / "labels"}
     chosen = {"workers": config.workers, "every": every, "limit": config.frames}
     if config.root is None:
         chosen["hn.radius"] = 3  # pixels; the rooms' views are small, and the default is meant for 480x640
-    run_all({"labels": flags("pipelines.make_hn_labels", given | chosen | options)}, checkout, 1, None)
+    run_all({"labels": flags("pipelines.make_hn_labels", given | chosen | options)}, checkout, config.out)
+    print((config.out / "labels.txt").read_text("utf-8").rstrip())
+    if not len(HNShards(config.out / "labels")):
+        raise ValueError(f"no frame of {root} got a label; {config.out / 'labels' / 'rejected'} says why")
 
 
-def pretrain(config: Demo, checkout: Path) -> None:
-    """None; the HN network lies in OUT/pretrained."""
+def pretraining(config: Demo) -> dict[str, list[str]]:
+    """The command that trains the HN network into OUT/pretrained."""
     from fastseg.data.shards import HNShards
 
     accepted = len(HNShards(config.out / "labels"))
-    if not accepted:
-        raise ValueError(f"no frame got a label; {config.out / 'labels' / 'rejected'} says why")
     images = {"root": config.out / "labels", "out": config.out / "pretrained", "seed": config.seed}
-    command = flags("fastseg.train", images | _schedule(config, config.steps, accepted, 3e-3), "hn")
-    run_all({"pretrained": command}, checkout, os.cpu_count() or 1, None)
+    return {"pretrained": flags("fastseg.train", images | _schedule(config, config.steps, accepted, 3e-3), "hn")}
 
 
-def finetune(config: Demo, labelled: Path, seed: int, checkout: Path) -> None:
-    """None; OUT/scratch-SEED and OUT/hn-SEED are trained side by side, alike in everything but their first weights."""
+def finetuning(config: Demo, labelled: Path, arm: str) -> dict[str, list[str]]:
+    """The commands that train OUT/ARM-SEED for every seed; the two arms differ in nothing but their first weights."""
     commands = {}
-    for arm in ARMS:
+    start = {"init_from": config.out / "pretrained"} if arm == "hn" else {}
+    for seed in config.all_seeds:
         images = {"data": "folder", "root": labelled, "out": config.folder(arm, seed), "seed": seed}
         images |= {"split": f"train:{config.labelled}", "loop.eval_every": max(1, config.tune_steps // 5)}
-        start = {"init_from": config.out / "pretrained"} if arm == "hn" else {}
         schedule = _schedule(config, config.tune_steps, config.labelled, 1e-3)
-        commands[f"{arm}-{seed}"] = flags("fastseg.train", images | schedule | start, "segment")
-    run_all(commands, checkout, max(1, (os.cpu_count() or 1) // len(ARMS)), config.out)
+        commands[config.folder(arm, seed).name] = flags("fastseg.train", images | schedule | start, "segment")
+    return commands
 
 
 def _schedule(config: Demo, steps: int, images: int, rate: float) -> dict[str, object]:
@@ -174,25 +182,42 @@ def flags(module: str, options: Mapping[str, object], verb: str = "") -> list[st
     return [sys.executable, "-m", module, *words, *(f"--{key}={value}" for key, value in absolute.items())]
 
 
-def run_all(commands: Mapping[str, Sequence[str]], checkout: Path, threads: int, logs: Path | None) -> None:
-    """None once all commands, run side by side, ended well; what they say goes to LOGS/<name>.txt, or is shown.
+def run_all(commands: Mapping[str, Sequence[str]], checkout: Path, logs: Path) -> None:
+    """None once all commands ended well, two at a time; what they say goes to LOGS/NAME.txt.
 
-    ValueError when one did not. None outlives this call.
+    ValueError when one did not; none outlives this call.
     """
-    # Threads that spin while they wait slow each other down when other work shares the cores.
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    # Two processes of one thread use two cores better than one of two threads, also when other work shares the cores.
+    threads = str(max(1, (os.cpu_count() or 1) // SIDE_BY_SIDE))
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    waiting, said = list(commands), time.monotonic()
     with ExitStack() as stack:
-        running = {}
-        for name, command in commands.items():
-            print(f"   $ {shlex.join(['python', *command[1:]])}", flush=True)
-            log = stack.enter_context((logs / f"{name}.txt").open("wb")) if logs is not None else None
-            process = subprocess.Popen(command, cwd=checkout, env=environment, stdout=log, stderr=log)
-            stack.callback(_end, process)
-            running[name] = process
-        for name, process in running.items():
-            if process.wait():
-                where = "its message is above" if logs is None else f"its message is in {logs / f'{name}.txt'}"
-                raise ValueError(f"{name} ended with exit code {process.returncode}; {where}")
+        while waiting or running:
+            while waiting and len(running) < SIDE_BY_SIDE:
+                name = waiting.pop(0)
+                print(f"   $ {shlex.join(['python', *commands[name][1:]])}", flush=True)
+                log = stack.enter_context((logs / f"{name}.txt").open("wb"))
+                process = subprocess.Popen(commands[name], cwd=checkout, env=environment, stdout=log, stderr=log)
+                stack.callback(_end, process)
+                running[name] = process
+            time.sleep(0.05)
+            for name in [name for name, process in running.items() if process.poll() is not None]:
+                _check(name, running.pop(name).returncode, logs)
+            if time.monotonic() - said > SAY_EVERY_S:
+                said = time.monotonic()
+                print("\n".join(f"   {name}: {_last_line(logs / f'{name}.txt')}" for name in running), flush=True)
+
+
+def _check(name: str, code: int, logs: Path) -> None:
+    if code:
+        path = logs / f"{name}.txt"
+        raise ValueError(f"{name} ended with exit code {code}: {_last_line(path)} (all it said is in {path})")
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text("utf-8", errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "nothing said yet")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -144,6 +144,7 @@ figure{margin:0;min-width:0}figcaption{color:var(--soft);font-size:12px;margin-t
 .chart{width:100%;height:auto;display:block}.chart text{fill:var(--soft);font-size:11px}
 .chart text.head{fill:var(--ink);font-size:12.5px;font-weight:600}.chart .axis{stroke:var(--line);stroke-width:1}
 .chart .end{text-anchor:end}.chart .mid{text-anchor:middle}
+.legend span{margin-right:16px;white-space:nowrap}
 .swatch{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:6px;vertical-align:-1px}
 code,pre{font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--card);border:1px solid var(--line);
