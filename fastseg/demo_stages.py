@@ -54,7 +54,7 @@ class Demo:
     labelled: int = 24
     validation: int = 64
     steps: int = 700
-    tune_steps: int = 250
+    tune_steps: int = 200
     size: str = "64x96"
     network: str = "unet/resnet18"
     workers: int = 2
