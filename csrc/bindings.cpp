@@ -1,16 +1,9 @@
 // A table of contents: what Python may call. Compiled once for each backend, as _cpu, _cuda and _emu.
-#include <pybind11/pybind11.h>
+#include "bindings.h"
 
-#include <map>
-#include <string>
-
-#include "core.h"
 #include "hn_labels.h"
 #include "normals.h"
 
-#ifdef FS_CUDA
-#include <cuda_runtime_api.h>
-#endif
 #ifdef FS_EMULATOR
 #include "emulator.h"
 #include "emulator_check.h"
@@ -19,69 +12,9 @@
 #include <omp.h>
 #endif
 
-namespace py = pybind11;
-
 namespace {
 
-fs::DType dtype(const std::string& name) {
-  static const std::map<std::string, fs::DType> types = {
-      {"uint8", fs::DType::kUint8},     {"uint16", fs::DType::kUint16},    {"int32", fs::DType::kInt32},
-      {"int64", fs::DType::kInt64},     {"float32", fs::DType::kFloat32},  {"float64", fs::DType::kFloat64},
-      {"float16", fs::DType::kFloat16}, {"bfloat16", fs::DType::kBFloat16}};
-  const auto found = types.find(name);
-  fs::require(found != types.end(), "no kernel takes elements of type " + name);
-  return found->second;
-}
-
-// (address, dtype, on_device, shape) as fastseg/ops/arrays.py describes an array; None is an array without data.
-fs::Array array(const py::object& described) {
-  fs::Array out;
-  if (described.is_none()) return out;
-  const auto fields = described.cast<py::tuple>();
-  fs::require(fields.size() == 4, "an array crosses as (address, dtype, on_device, shape)");
-  const auto shape = fields[3].cast<py::tuple>();
-  fs::require(shape.size() <= fs::kMaxRank, "an array has at most 5 axes");
-  out.data = reinterpret_cast<void*>(fields[0].cast<std::uintptr_t>());
-  out.dtype = dtype(fields[1].cast<std::string>());
-  out.on_device = fields[2].cast<bool>();
-  out.rank = static_cast<int>(shape.size());
-  for (int axis = 0; axis < out.rank; ++axis) out.shape[axis] = shape[axis].cast<std::int64_t>();
-  return out;
-}
-
-[[maybe_unused]] fs::Stream stream(std::uintptr_t handle) {
-  return {reinterpret_cast<void*>(handle)};
-}
-
-// The driver's word on where an array lies, because a wrong address on a GPU ends the process's CUDA context.
-[[maybe_unused]] void check_place([[maybe_unused]] const fs::Array& array, [[maybe_unused]] const char* name) {
-#ifdef FS_CUDA
-  if (array.data == nullptr) return;
-  cudaPointerAttributes at{};
-  int current = 0;
-  const bool known = cudaPointerGetAttributes(&at, array.data) == cudaSuccess && cudaGetDevice(&current) == cudaSuccess;
-  fs::require(known && (at.type == cudaMemoryTypeDevice || at.type == cudaMemoryTypeManaged),
-              std::string(name) + " must lie on the GPU");
-  fs::require(at.device == current, std::string(name) + " lies on GPU " + std::to_string(at.device) +
-                                        " but the current device is GPU " + std::to_string(current));
-#endif
-}
-
-// A struct's view of one argument: its dtype, rank and place are checked again here.
-template <class T, int R>
-[[maybe_unused]] fs::View<T, R> view(const py::object& described, const char* name) {
-  const fs::Array checked = array(described);
-  check_place(checked, name);
-  return fs::view<T, R>(checked, name);
-}
-
-// Runs op(arguments, stream) without the GIL.
-template <class Arguments>
-[[maybe_unused]] void call(void (*op)(const Arguments&, fs::Stream), const Arguments& arguments,
-                           std::uintptr_t handle) {
-  const py::gil_scoped_release without_gil;
-  op(arguments, stream(handle));
-}
+using namespace bind;
 
 // How many CUDA devices this module can run on: 0 without a driver, and always 0 for _cpu and _emu.
 int device_count() {
@@ -146,11 +79,6 @@ fs::Array depth_images(const py::object& described) {
   return depth;
 }
 
-template <class T, int R>
-fs::View<T, R> optional(const py::object& described, const char* name) {
-  return described.is_none() ? fs::View<T, R>{} : view<T, R>(described, name);
-}
-
 void bind_labels(py::module_& m) {
   m.def("normals",
         [](const py::object& depth, float scale, const py::tuple& camera, const py::tuple& window, int stride,
@@ -169,7 +97,8 @@ void bind_labels(py::module_& m) {
         fs::hn_labels,
         {depth_images(depth), scale, pinhole(camera), fit(window), fit(gravity_window), stride, rules(thresholds),
          view<const double, 2>(prior, "prior"), view<const float, 1>(height_edges, "height_edges"),
-         view<const float, 1>(normal_cosines, "normal_cosines"), view<std::uint8_t, 3>(out["label"], "label"),
+         view<const float, 1>(normal_cosines, "normal_cosines"), optional<float, 4>(out["points"], "points"),
+         optional<float, 4>(out["normals"], "normals"), optional<std::uint8_t, 3>(out["label"], "label"),
          view<float, 2>(out["up"], "up"), view<float, 2>(out["figures"], "figures"),
          view<std::int32_t, 1>(out["verdict"], "verdict"), view<std::int32_t, 2>(out["histogram"], "histogram"),
          view<double, 2>(scratch, "scratch")},

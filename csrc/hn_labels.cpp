@@ -212,7 +212,7 @@ FS_CLONES void label_row(const HnLabels& a, const Workspace& w, const float* hei
 
 // Labels the frame row by row; returns the share of the lowest points that look up.
 float write_labels(const HnLabels& a, const Workspace& w, std::int64_t frame, float floor, Vec3f up) {
-  const std::int64_t height = a.label.shape[1], width = a.label.shape[2], bins = a.histogram.shape[1];
+  const std::int64_t height = a.depth.shape[1], width = a.depth.shape[2], bins = a.histogram.shape[1];
   NormalRows sweep(w.q, height, width, a.camera, a.fit, 1, w.rows);
   Counts counts;
   std::int32_t histogram[4][256] = {};
@@ -228,7 +228,7 @@ float write_labels(const HnLabels& a, const Workspace& w, std::int64_t frame, fl
 }
 
 void label_frame(const HnLabels& a, std::int64_t frame, double* scratch) {
-  const std::int64_t height = a.label.shape[1], width = a.label.shape[2], size = height * width;
+  const std::int64_t height = a.depth.shape[1], width = a.depth.shape[2], size = height * width;
   const Workspace w = cut(scratch, height, width, a.stride);
   inverse_depth(a.depth, frame * size, size, a.scale, w.q);
   const std::int64_t valid = count_valid(w.q, size);
@@ -258,7 +258,7 @@ std::int64_t hn_labels_scratch(std::int64_t height, std::int64_t width, int radi
 }
 
 void hn_labels(const HnLabels& args, Stream) {
-  for_each_worker(args.label.shape[0], args.scratch.shape[0],
+  for_each_worker(args.depth.shape[0], args.scratch.shape[0],
                   [&](std::int64_t frame, std::int64_t worker) { label_frame(args, frame, &args.scratch(worker, 0)); });
 }
 

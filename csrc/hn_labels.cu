@@ -36,7 +36,7 @@ struct Layout {
 };
 
 Layout layout(const HnLabels& a) {
-  const std::int64_t frames = a.label.shape[0], height = a.label.shape[1], width = a.label.shape[2];
+  const std::int64_t frames = a.depth.shape[0], height = a.depth.shape[1], width = a.depth.shape[2];
   const std::int64_t size = height * width, samples = sampled(height, width, a.stride);
   Layout out{};
   out.counters = reinterpret_cast<Counters*>(a.scratch.data);
@@ -171,7 +171,7 @@ FS_DEVICE Vec3f up_of(const HnLabels& a, std::int64_t frame) {
 
 // The height along up of pixel i of a frame; false without depth.
 FS_DEVICE bool height_at(const HnLabels& a, std::int64_t frame, std::int64_t i, std::int64_t size, float& height) {
-  const std::int64_t width = a.label.shape[2];
+  const std::int64_t width = a.depth.shape[2];
   const float q = inverse(depth_at(a, frame * size + i));
   if (!(q > 0)) return false;
   height = height_along(up_of(a, frame), a.camera, q, static_cast<float>(i % width), static_cast<float>(i / width));
@@ -263,7 +263,7 @@ struct Judge {
 };
 
 Normals normals_of(const HnLabels& a, const Fit& fit, int stride, float* out) {
-  const std::int64_t frames = a.label.shape[0], height = a.label.shape[1], width = a.label.shape[2];
+  const std::int64_t frames = a.depth.shape[0], height = a.depth.shape[1], width = a.depth.shape[2];
   Normals n;
   n.depth = a.depth, n.scale = a.scale, n.camera = a.camera, n.fit = fit, n.stride = stride;
   n.normals = {out, {frames, 3, (height + stride - 1) / stride, (width + stride - 1) / stride}};
@@ -277,7 +277,7 @@ std::int64_t hn_labels_scratch(std::int64_t height, std::int64_t width, int, int
 }
 
 void hn_labels(const HnLabels& args, Stream stream) {
-  const std::int64_t frames = args.label.shape[0];
+  const std::int64_t frames = args.depth.shape[0];
   const Layout l = layout(args);
   if (frames == 0 || l.size == 0) return;
   require(frames < 65536, "at most 65535 frames in one call");

@@ -32,12 +32,14 @@ struct HnLabels {
   View2<const double> prior;          // (N, 3) where up is expected, unit
   View1<const float> height_edges;    // (n_height - 1) inner edges in metres, ascending
   View1<const float> normal_cosines;  // (n_normal - 1) cosines of the inner edges of the folded angle, descending
-  View3<std::uint8_t> label;          // (N, H, W) normal_bin * n_height + height_bin, 255 = ignore
-  View2<float> up;                    // (N, 3) unit, camera frame
-  View2<float> figures;               // (N, 4) floor_m, aligned_fraction, valid_fraction, disagreement_deg
-  View1<std::int32_t> verdict;        // (N) Verdict
-  View2<std::int32_t> histogram;      // (N, n_normal * n_height) pixels of each label
-  View2<double> scratch;              // CPU: (workers, hn_labels_scratch(...)); GPU: (N, hn_labels_scratch(...))
+  View4<float> points;                // (N, 3, H, W) metres, NaN without depth; null when not wanted
+  View4<float> normals;               // (N, 3, H, W) of `fit`, NaN where undefined; null when not wanted
+  View3<std::uint8_t> label;      // (N, H, W) normal_bin * n_height + height_bin, 255 = ignore; null when not wanted
+  View2<float> up;                // (N, 3) unit, camera frame
+  View2<float> figures;           // (N, 4) floor_m, aligned_fraction, valid_fraction, disagreement_deg
+  View1<std::int32_t> verdict;    // (N) Verdict
+  View2<std::int32_t> histogram;  // (N, n_normal * n_height) pixels of each label
+  View2<double> scratch;          // CPU: (workers, hn_labels_scratch(...)); GPU: (N, hn_labels_scratch(...))
 };
 void hn_labels(const HnLabels& args, Stream stream);
 

@@ -15,7 +15,7 @@ struct Pinhole {
   float fx, fy, cx, cy;  // pixels
 };
 
-enum class Estimator : int { kPlane = 0, kPca = 1 };
+enum class Estimator : int { kPlane = 0, kPca = 1, kCross = 2 };
 
 // How a normal is estimated from the window around a pixel.
 struct Fit {
@@ -65,6 +65,14 @@ struct PlaneSums {
   float d = 0, id = 0, jd = 0, dd = 0;
   float base = 0;
 };
+
+// The normal of the two differences across a pixel, du = p(u + r, v) - p(u - r, v) and dv = p(u, v + r) - p(u, v - r),
+// which is dv x du made unit: it looks at the camera. NaN unless all five points were measured.
+FS_HD Vec3f cross_normal(Vec3f du, Vec3f dv, bool valid) {
+  const Vec3f n = cross(dv, du);
+  const float square = dot(n, n);
+  return ((valid & (square > 0)) ? 1 / std::sqrt(square) : std::numeric_limits<float>::quiet_NaN()) * n;
+}
 
 // The normal at pixel (u, v) of the plane 1/z = a X/Z + b Y/Z + c fitted to the window by least squares, which is
 // -(a, b, c) made unit; NaN when undefined. In pixels 1/z = alpha i + beta j + gamma, so a = alpha fx, b = beta fy.

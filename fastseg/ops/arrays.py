@@ -171,6 +171,11 @@ def describe(array: Array, shape: tuple[int, ...] | None = None) -> Described:
     return address(array), dtype_name(array), on_device(array), own if shape is None else shape
 
 
+def describe_optional(array: Array | None, shape: tuple[int, ...] | None = None) -> Described | None:
+    """`describe`, and None for an output that is not wanted."""
+    return None if array is None else describe(array, shape)
+
+
 def stream(array: Array) -> int:
     """The handle of the CUDA stream that the array's library is working on now; 0 on the CPU."""
     if not on_device(array):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from fastseg.frames import Camera
 from fastseg.ops import arrays
-from fastseg.ops.normals import Estimator, check_counts, checked_depth, fit
+from fastseg.ops.normals import Estimator, check_counts, check_outputs, checked_depth, fit
 
 Gravity = Literal["manhattan", "floor_wall"]
+Output = Literal["label", "points", "normals"]
 IGNORE = 255
 VERDICTS = ("accepted", "no-depth", "gravity", "no-floor")
 FIGURES = ("floor_m", "aligned_fraction", "valid_fraction", "disagreement_deg")
@@ -24,13 +25,17 @@ FIGURES = ("floor_m", "aligned_fraction", "valid_fraction", "disagreement_deg")
 class HNLabels:
     """What `hn_labels` found in N frames; arrays in the library and on the device of the depth.
 
-    label      (N, H, W) uint8, normal_bin * n_height + height_bin, 255 = ignore
+    points     (N, 3, H, W) float32 metres, NaN without depth; None unless asked for
+    normals    (N, 3, H, W) float32 unit, of the label's own window, NaN where undefined; None unless asked for
+    label      (N, H, W) uint8, None when not asked for: normal_bin * n_height + height_bin, 255 = ignore
     up         (N, 3) float32, unit, against gravity, camera frame
     figures    (N, 4) float32, the columns named by FIGURES; up . p = floor_m on the floor, metres
     verdict    (N,) int32, index into VERDICTS; anything but 0 is a rejected frame whose label must not be used
     histogram  (N, n_normal * n_height) int32, pixels of each label
     """
 
+    points: arrays.Array | None
+    normals: arrays.Array | None
     label: arrays.Array
     up: arrays.Array
     figures: arrays.Array
@@ -54,7 +59,7 @@ def hn_labels(
     prior: npt.NDArray[np.float64] | None = None, estimator: Estimator = "plane", gravity: Gravity = "floor_wall",
     radius: int = 5, gravity_radius: int = 10, stride: int = 4, max_residual: float = 0.003, percentile: float = 1.0,
     min_valid: float = 0.1, min_aligned: float = 0.8, aligned_deg: float = 30.0, max_disagreement_deg: float = 10.0,
-    threads: int = 1,
+    threads: int = 1, outputs: Collection[Output] = ("label",),
 ) -> HNLabels:  # fmt: skip
     """Height/normal labels of one depth image or a batch, with up, floor and the figures to judge them by.
 
@@ -67,6 +72,7 @@ def hn_labels(
 
     depth    (H, W) or (N, H, W) float32 or uint16 in units of `depth_scale` metres, of the camera's size
     prior    (3,) or (N, 3) where up is expected, camera frame; (0, -1, 0) when None
+    outputs  which images to write; what is left out is None and costs nothing, the statistics are always made
     Returns HNLabels (one image is a batch of one). Verdicts: `no-depth` less than `min_valid` of the pixels have depth;
     `gravity` too few normals, no convergence, or the two differ by more than `max_disagreement_deg`; `no-floor` of the
     points at or below the floor that have a normal, less than `min_aligned` look up (within `aligned_deg`).
@@ -74,16 +80,17 @@ def hn_labels(
     """
     n, height, width = checked_depth(depth, camera, depth_scale)
     check_counts(stride, threads)
+    check_outputs(outputs, ("label", "points", "normals"))
     edges, cosines = _bins(height_edges, n_normal)
     windows = [fit(estimator, r, 0.25, max_residual, 0.02, 0.01) for r in (radius, gravity_radius)]
     rules = _rules(gravity, max_disagreement_deg, percentile, min_valid, min_aligned, aligned_deg)
-    out = _outputs(depth, n, height, width, n_normal * (len(height_edges) + 1))
+    out = _outputs(depth, (n, height, width), n_normal * (len(height_edges) + 1), outputs)
     module, scratch = _scratch(depth, (n, height, width), max(radius, gravity_radius), stride, threads)
     small = [arrays.moved(depth, a) for a in (_priors(prior, n), edges, cosines)]
     module.hn_labels(
         arrays.describe(depth, (n, height, width)), depth_scale, (camera.fx, camera.fy, camera.cx, camera.cy),
         *windows, stride, rules, *(arrays.describe(a) for a in small),
-        {name: arrays.describe(a) for name, a in out.items()}, arrays.describe(scratch), arrays.stream(depth),
+        {name: arrays.describe_optional(a) for name, a in out.items()}, arrays.describe(scratch), arrays.stream(depth),
     )  # fmt: skip
     return HNLabels(**out)
 
@@ -138,9 +145,20 @@ def _priors(prior: npt.NDArray[np.float64] | None, n: int) -> npt.NDArray[np.flo
     return np.ascontiguousarray(np.broadcast_to(given / length, (n, 3)))
 
 
-def _outputs(depth: arrays.Array, n: int, height: int, width: int, bins: int) -> dict[str, arrays.Array]:
-    shapes = {
-        "label": ((n, height, width), "uint8"), "up": ((n, 3), "float32"), "figures": ((n, 4), "float32"),
-        "verdict": ((n,), "int32"), "histogram": ((n, bins), "int32"),
+def _outputs(
+    depth: arrays.Array, shape: tuple[int, int, int], bins: int, outputs: Collection[Output]
+) -> dict[str, arrays.Array | None]:
+    """Uninitialised arrays for what is wanted, None for the rest; the statistics are always wanted."""
+    n, height, width = shape
+    images = {
+        "points": ((n, 3, height, width), "float32"), "normals": ((n, 3, height, width), "float32"),
+        "label": (shape, "uint8"),
     }  # fmt: skip
-    return {name: arrays.empty(depth, shape, dtype) for name, (shape, dtype) in shapes.items()}
+    small = {
+        "up": ((n, 3), "float32"), "figures": ((n, 4), "float32"), "verdict": ((n,), "int32"),
+        "histogram": ((n, bins), "int32"),
+    }  # fmt: skip
+    found: dict[str, arrays.Array | None] = {
+        name: arrays.empty(depth, *form) if name in outputs else None for name, form in images.items()
+    }
+    return found | {name: arrays.empty(depth, *form) for name, form in small.items()}

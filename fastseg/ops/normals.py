@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Literal
 
 from fastseg.frames import Camera
 from fastseg.ops import arrays
 
-Estimator = Literal["plane", "pca"]
+Estimator = Literal["plane", "pca", "cross"]
+Output = Literal["points", "normals"]
+ESTIMATORS = ("plane", "pca", "cross")  # in the order of csrc's `Estimator`
 MAX_RADIUS, MAX_STRIDE = 32, 16
 RESIDUAL0_M = 0.002
 FitTuple = tuple[int, int, int, float, float, float, float]
@@ -18,8 +21,8 @@ def fit(
     estimator: Estimator, radius: int, min_valid: float, max_residual: float, edge_tau: float, edge_tau0: float
 ) -> FitTuple:
     """How normals are estimated, as csrc's `Fit`; ValueError names the argument that is out of range."""
-    if estimator not in ("plane", "pca"):
-        raise ValueError(f"estimator must be 'plane' or 'pca'; got {estimator!r}")
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"estimator must be one of {', '.join(ESTIMATORS)}; got {estimator!r}")
     if not 1 <= radius <= MAX_RADIUS:
         raise ValueError(f"radius must lie between 1 and {MAX_RADIUS} pixels; got {radius}")
     if not 0 <= min_valid <= 1:
@@ -30,7 +33,7 @@ def fit(
             f"got {max_residual}, {edge_tau} and {edge_tau0}"
         )
     smallest = max(3, math.ceil(min_valid * (2 * radius + 1) ** 2))
-    return int(estimator == "pca"), radius, smallest, max_residual, RESIDUAL0_M, edge_tau, edge_tau0
+    return ESTIMATORS.index(estimator), radius, smallest, max_residual, RESIDUAL0_M, edge_tau, edge_tau0
 
 
 def checked_depth(depth: arrays.Array, camera: Camera, depth_scale: float) -> tuple[int, int, int]:
@@ -51,6 +54,12 @@ def check_counts(stride: int, threads: int) -> None:
         raise ValueError(f"threads must be at least 1; got {threads}")
 
 
+def check_outputs(outputs: Collection[str], known: tuple[str, ...]) -> None:
+    """ValueError unless `outputs` names one or more of `known`."""
+    if isinstance(outputs, str) or not outputs or not set(outputs) <= set(known):
+        raise ValueError(f"outputs must name one or more of {', '.join(known)}; got {outputs!r}")
+
+
 def normals(
     depth: arrays.Array,
     camera: Camera,
@@ -64,8 +73,9 @@ def normals(
     edge_tau0: float = 0.01,
     stride: int = 1,
     threads: int = 1,
+    outputs: Collection[Output] = ("points", "normals"),
 ) -> tuple[arrays.Array, arrays.Array]:
-    """Points and normals of depth, each planar float32, NaN where undefined.
+    """Points and normals of depth, each planar float32, NaN where undefined; None for what `outputs` leaves out.
 
     A point is p = z ((u - cx) / fx, (v - cy) / fy, 1). A normal is unit with n . p < 0, found in a window of
     (2 radius + 1)^2 pixels around a pixel with depth:
@@ -74,6 +84,7 @@ def normals(
              a depth edge (max_residual in 1/m; inf keeps every fit).
     `pca`:   smallest eigenvector of the covariance of the points with |dz| < edge_tau z^2 + edge_tau0.
     Both need `min_valid` of the window's pixels, and depth at the pixel itself.
+    `cross`: dv x du made unit, du = p(u + radius, v) - p(u - radius, v) and dv alike; all five must have depth.
     depth        (H, W) or (N, H, W) float32 or uint16, in units of `depth_scale` metres; 0, negative, NaN and inf are
                  "no measurement"; numpy, torch or cupy, contiguous, of the camera's size
     stride       normals at every stride-th row and column only: (.., 3, ceil(H / stride), ceil(W / stride))
@@ -85,14 +96,16 @@ def normals(
     window = fit(estimator, radius, min_valid, max_residual, edge_tau, edge_tau0)
     n, height, width = checked_depth(depth, camera, depth_scale)
     check_counts(stride, threads)
+    check_outputs(outputs, ("points", "normals"))
     batch, small = tuple(depth.shape[:-2]), (3, -(-height // stride), -(-width // stride))
-    points = arrays.empty(depth, (*batch, 3, height, width), "float32")
-    found = arrays.empty(depth, (*batch, *small), "float32")
+    points = arrays.empty(depth, (*batch, 3, height, width), "float32") if "points" in outputs else None
+    found = arrays.empty(depth, (*batch, *small), "float32") if "normals" in outputs else None
     module = arrays.backend(depth)
     scratch = arrays.scratch(depth, max(1, min(threads, n)), module.normals_scratch(height, width, radius))
     module.normals(
         arrays.describe(depth, (n, height, width)), depth_scale, (camera.fx, camera.fy, camera.cx, camera.cy), window,
-        stride, arrays.describe(points, (n, 3, height, width)), arrays.describe(found, (n, *small)),
+        stride, arrays.describe_optional(points, (n, 3, height, width)),
+        arrays.describe_optional(found, (n, *small)),
         arrays.describe(scratch), arrays.stream(depth),
     )  # fmt: skip
     return points, found
