@@ -109,7 +109,7 @@ struct PlaneTiles {
   int stride, width;          // of a tile without margin: a multiple of kQuad
   unsigned down;              // tiles
   int full, squares;          // pixels of a window, and the sum of their squared columns
-  PlanePlaces<float> places;  // of a window without holes
+  PlanePlaces places;  // of a window without holes
 
   FS_DEVICE int columns() const { return width + 2 * fit.radius; }
 };
@@ -131,7 +131,7 @@ FS_DEVICE bool sum_windows(const PlaneTiles& tiles, const ColumnSums* columns, W
 }
 
 // The places of what is measured in four windows with holes.
-FS_DEVICE void window_places(const PlaneTiles& tiles, const ColumnSums* columns, PlanePlaces<float> (&places)[kQuad]) {
+FS_DEVICE void window_places(const PlaneTiles& tiles, const ColumnSums* columns, PlanePlaces (&places)[kQuad]) {
   const int radius = tiles.fit.radius;
   Missing across[kQuad], mixed[kQuad];  // n, i, ii and j, ij, jj
   four_windows(
@@ -156,7 +156,7 @@ FS_DEVICE void window_places(const PlaneTiles& tiles, const ColumnSums* columns,
   }
 }
 
-FS_DEVICE void solve_pixel(const PlaneTiles& tiles, const PlanePlaces<float>& places, const WindowTerm& sum, float base,
+FS_DEVICE void solve_pixel(const PlaneTiles& tiles, const PlanePlaces& places, const WindowTerm& sum, float base,
                            int k, Quad& q) {
   if (q.mask >> k & 1)
     q.n[k] = plane_normal(places, sum.d, sum.id, sum.jd, sum.dd, base, tiles.camera, tiles.fit,
@@ -169,7 +169,7 @@ FS_DEVICE void solve_quad(const PlaneTiles& tiles, const ColumnSums* columns, fl
     for (int k = 0; k < kQuad; ++k) solve_pixel(tiles, tiles.places, sum[k], base, k, q);
     return;
   }
-  PlanePlaces<float> places[kQuad];
+  PlanePlaces places[kQuad];
   window_places(tiles, columns, places);
   for (int k = 0; k < kQuad; ++k) solve_pixel(tiles, places[k], sum[k], base, k, q);
 }
