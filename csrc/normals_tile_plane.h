@@ -106,9 +106,9 @@ FS_DEVICE WindowTerm operator+(WindowTerm a, WindowTerm b) {
 struct PlaneTiles {
   Pinhole camera;
   Fit fit;
-  int stride, width;          // of a tile without margin: a multiple of kQuad
-  unsigned down;              // tiles
-  int full, squares;          // pixels of a window, and the sum of their squared columns
+  int stride, width;   // of a tile without margin: a multiple of kQuad
+  unsigned down;       // tiles
+  int full, squares;   // pixels of a window, and the sum of their squared columns
   PlanePlaces places;  // of a window without holes
 
   FS_DEVICE int columns() const { return width + 2 * fit.radius; }
@@ -156,8 +156,8 @@ FS_DEVICE void window_places(const PlaneTiles& tiles, const ColumnSums* columns,
   }
 }
 
-FS_DEVICE void solve_pixel(const PlaneTiles& tiles, const PlanePlaces& places, const WindowTerm& sum, float base,
-                           int k, Quad& q) {
+FS_DEVICE void solve_pixel(const PlaneTiles& tiles, const PlanePlaces& places, const WindowTerm& sum, float base, int k,
+                           Quad& q) {
   if (q.mask >> k & 1)
     q.n[k] = plane_normal(places, sum.d, sum.id, sum.jd, sum.dd, base, tiles.camera, tiles.fit,
                           static_cast<float>(q.u + k), static_cast<float>(q.v), q.z[k] > 0);
