@@ -17,6 +17,7 @@ OURS = "fastseg"
 class Row:
     """One contestant's times on one case.
 
+    threads         of the processor; 0 for a time on the GPU
     ratio_to_ours   this contestant's median over ours in the same case, run and thread count: 1 for ours, above 1 for
                     a slower one ("6" reads: ours is six times as fast)
     error           what the benchmark says it is (degrees, disagreement with the reference); None when not taken
@@ -34,6 +35,11 @@ class Row:
     extra: Mapping[str, float] = field(default_factory=dict)
 
 
+def headed(case: str, threads: int) -> str:
+    """A case and where it ran, in words."""
+    return f"{case}, {f'{threads} thread' + 's' * (threads > 1) if threads else 'GPU'}"
+
+
 def print_rows(rows: Sequence[Row]) -> None:
     """Prints the rows as a table, a blank line between cases."""
     wide = max([len(row.impl) for row in rows] + [4]) + 2
@@ -41,7 +47,7 @@ def print_rows(rows: Sequence[Row]) -> None:
     for row in rows:
         if (row.case, row.threads) != last:
             last = (row.case, row.threads)
-            print(f"\n{row.case}, {row.threads} thread{'s' if row.threads > 1 else ''}")
+            print(f"\n{headed(row.case, row.threads)}")
             print(f"  {'impl':{wide}}{'median ms':>12}{'min ms':>12}{'runs':>6}{'/ ours':>9}{'error':>10}")
         error = "" if row.error is None else f"{row.error:.3g}"
         extra = "   " + ", ".join(f"{name} {value:.3g}" for name, value in row.extra.items())
@@ -77,7 +83,7 @@ def plot_rows(rows: Sequence[Row], path: Path) -> Path:
     figure, axes = plt.subplots(figsize=(9, 0.6 + 0.28 * (len(rows) + len(cases))), layout="constrained")
     at, ticks, names = 0.0, [], []
     for case, threads in cases:
-        names.append(f"{case}, {threads} thread{'s' if threads > 1 else ''}")
+        names.append(headed(case, threads))
         ticks.append(at)
         at += 1
         for row in sorted((r for r in rows if (r.case, r.threads) == (case, threads)), key=lambda r: r.ms_median):
@@ -92,7 +98,7 @@ def plot_rows(rows: Sequence[Row], path: Path) -> Path:
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_yticks(ticks, names, fontsize=7)
-    cased = {f"{case}, {threads} thread{'s' if threads > 1 else ''}" for case, threads in cases}
+    cased = {headed(case, threads) for case, threads in cases}
     for label in axes.get_yticklabels():
         label.set_fontweight("bold" if label.get_text() in cased else "normal")
     axes.spines[["top", "right"]].set_visible(False)
