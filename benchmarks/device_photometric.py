@@ -86,6 +86,7 @@ def agreement(given: Inputs) -> float:
     """The largest of the differences' 99.9 %, relative to the peer's own size; AssertionError where it is large."""
     worst = 0.0
     for own, peer in zip(with_gradients(ours, given), with_gradients(eager, given), strict=True):
+        own, peer = own.detach(), peer.detach()
         apart = (own - peer).abs().flatten().quantile(0.999)
         worst = max(worst, float(apart / peer.abs().flatten().quantile(0.999)))
     # Gradients jump where a sample crosses a pixel's border: single pixels differ, not one in a thousand.
