@@ -88,7 +88,10 @@ def test_stride_takes_every_nth_normal(device: str, put: Put) -> None:
     depth, camera = holed(2, 34, 45), camera_of(34, 45)
     _, full = normals(put(depth), camera, radius=4)
     _, some = normals(put(depth), camera, radius=4, stride=4)
-    np.testing.assert_array_equal(host(some), host(full)[:, ::4, ::4])
+    wanted = host(full)[:, ::4, ::4]
+    np.testing.assert_array_equal(np.isnan(host(some)), np.isnan(wanted))
+    # the same windows, summed in another order: float32 rounding
+    np.testing.assert_allclose(host(some), wanted, rtol=0, atol=2e-5)
 
 
 def test_millimetres_equal_metres(device: str, put: Put) -> None:
