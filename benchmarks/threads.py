@@ -14,6 +14,9 @@ from pathlib import Path
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
 # A pool that spins after its work would sit on the core of the next contestant, whose pool is another one.
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+# What a call frees is kept for the next one. Left to itself, glibc gives it back to the system, or not, by what ran
+# before, and the fresh pages of a frame's output cost as much time as the op that fills them.
+KEPT = {"MALLOC_TRIM_THRESHOLD_": str(64 << 30), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
 POOLS = re.compile(r"lib(gomp|iomp5|omp|\w*openblas\w*|mkl_rt)[-.\w]*\.so[.\d]*$")
 SETTERS = (
     "omp_set_num_threads", "openblas_set_num_threads", "openblas_set_num_threads64_",
@@ -22,11 +25,11 @@ SETTERS = (
 
 
 def one_thread() -> None:
-    """Starts the program again under one-thread settings unless they hold: thread pools read them when they load.
+    """Starts the program again under these settings unless they hold: thread pools and malloc read them when they load.
 
     Called first thing under `if __name__ == "__main__"`; `on_threads` raises the number where more is measured.
     """
-    wanted = {**ONE_THREAD, **QUIET}
+    wanted = {**ONE_THREAD, **QUIET, **KEPT}
     if any(os.environ.get(name) != value for name, value in wanted.items()):
         sys.stdout.flush()
         os.execve(sys.executable, sys.orig_argv, {**os.environ, **wanted})
