@@ -150,6 +150,14 @@ def moved(like: Array, small: np.ndarray[Any, Any]) -> Array:
         return importlib.import_module("cupy").asarray(small)
 
 
+def fetched(array: Array) -> np.ndarray[Any, Any]:
+    """A few numbers that a kernel wrote, as a numpy array; waits for the stream of a CUDA array."""
+    kind = library("array", array)
+    if kind == "torch":
+        return np.asarray(array.detach().cpu().numpy())
+    return np.asarray(array.get() if kind == "cupy" else array)
+
+
 def address(array: Array) -> int:
     """The address of the first element, 0 for an array without elements."""
     if math.prod(array.shape) == 0:
