@@ -24,6 +24,7 @@ class EnsembleDeciles(NamedTuple):
     mean: arrays.Array
 
 
+@arrays.outside_graphs
 def decile_rank(scores: arrays.Array, *, threads: int = 1, check: bool = True) -> arrays.Array:
     """Decile ranks 0..9, uint8, of each map of scores; a constant map is 0 everywhere.
 
@@ -54,6 +55,7 @@ def decile_rank(scores: arrays.Array, *, threads: int = 1, check: bool = True) -
     return deciles
 
 
+@arrays.outside_graphs
 def ensemble_deciles(maps: arrays.Array, *, threads: int = 1, check: bool = True) -> EnsembleDeciles:
     """Decile ranks of the mean over M models of their score maps, each first made to span [0, 1].
 

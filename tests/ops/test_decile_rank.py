@@ -57,6 +57,11 @@ def test_ranks_of_whole_images_are_exact(kind: str, size: tuple[int, int]) -> No
     np.testing.assert_array_equal(decile_rank(scores), reference.decile_rank(scores))
 
 
+def test_zero_has_no_sign(device: str, put: Put, get: Put) -> None:
+    scores = np.array([[0.0, -1e-45], [-1e-45, -0.0]], np.float32)
+    assert get(decile_rank(put(scores))).tolist() == [[5, 0], [0, 5]]
+
+
 def test_every_decile_of_distinct_scores_has_a_tenth_of_the_pixels(device: str, put: Put, get: Put) -> None:
     scores = np.random.default_rng(1).permutation(640).reshape(20, 32).astype(np.float32)
     np.testing.assert_array_equal(np.bincount(get(decile_rank(put(scores))).ravel()), np.full(10, 64))
