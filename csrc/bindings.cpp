@@ -153,7 +153,13 @@ void check_linear_algebra(const py::object& m, const py::object& value, const py
       0);
 }
 
+void check_far_index(const py::object& x, const py::object& at) {
+  call<fs::FarIndexCheck>(fs::check_far_index, {view<std::uint8_t, 3>(x, "x"), view<const std::int64_t, 2>(at, "at")},
+                          0);
+}
+
 void bind_emulator(py::module_& m) {
+  m.def("check_far_index", &check_far_index);
   m.def("check_linear_algebra", &check_linear_algebra);
   m.def("set_schedule", &set_schedule, py::arg("name"), py::arg("seed") = 0);
   m.def("check_block_sum", &check<fs::check_block_sum>);

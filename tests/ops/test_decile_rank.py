@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -188,15 +187,6 @@ def test_empty_batches_are_answered_empty(device: str, put: Put, get: Put) -> No
 def test_unsupported_arguments_are_refused(call: Callable[[], Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         call()
-
-
-def test_eight_threads_at_once_get_equal_results() -> None:
-    maps = np.stack([made("saliency", (4, 40, 50), seed) for seed in range(3)])
-    alone = ensemble_deciles(maps)
-    with ThreadPoolExecutor(8) as pool:
-        for found in pool.map(lambda _: ensemble_deciles(maps, threads=2), range(64)):
-            np.testing.assert_array_equal(found.deciles, alone.deciles)
-            np.testing.assert_array_equal(found.mean, alone.mean)
 
 
 def test_repeats_are_bitwise_equal(device: str, put: Put, get: Put) -> None:
