@@ -19,10 +19,12 @@ Described: TypeAlias = tuple[int, str, bool, tuple[int, ...]]
 CPU_MODULE = "fastseg._cpu"
 CUDA_MODULE = "fastseg._cuda"
 KEPT_BYTES = 64 << 20
+KEPT_SMALL = 256
 NUMPY_NAMES = {np.dtype(n).str: n for n in ("uint8", "uint16", "int32", "int64", "float16", "float32", "float64")}
 P = ParamSpec("P")
 R = TypeVar("R")
 _thread = threading.local()
+_kept_small: dict[tuple[Any, ...], Array] = {}
 
 
 def library(name: str, array: Array) -> str:
@@ -172,14 +174,32 @@ def scratch(like: Array, workers: int, size: int) -> Array:
 
 
 def moved(like: Array, small: np.ndarray[Any, Any]) -> Array:
-    """A few numbers (edges, priors) as an array in the library and on the device of `like`."""
+    """A few numbers (edges, priors) as an array in the library and on the device of `like`; not to be written to.
+
+    A GPU keeps what it was given once, without end up to KEPT_SMALL arrays: uploading waits for the stream, which CUDA
+    graphs forbid, so capture needs one call before it; and what is kept for good is safe on every stream.
+    """
     kind = library("like", like)
-    if kind == "torch":
-        return importlib.import_module("torch").as_tensor(small, device=like.device)
-    if kind == "numpy":
-        return small
+    if not on_device(like):
+        return importlib.import_module("torch").from_numpy(small) if kind == "torch" else small
+    key = (place(like), small.dtype.str, small.shape, small.tobytes())
+    found = _kept_small.get(key)
+    if found is None:
+        found = _uploaded(like, small)
+        if len(_kept_small) < KEPT_SMALL:
+            _kept_small[key] = found
+    return found
+
+
+def _uploaded(like: Array, small: np.ndarray[Any, Any]) -> Array:
+    """`small` on the device of `like`, there when the call returns."""
+    if library("like", like) == "torch":
+        return importlib.import_module("torch").tensor(small, device=like.device)
+    cupy = importlib.import_module("cupy")
     with like.device:
-        return importlib.import_module("cupy").asarray(small)
+        made = cupy.asarray(small)
+        cupy.cuda.get_current_stream().synchronize()
+    return made
 
 
 def address(array: Array) -> int:
