@@ -6,7 +6,7 @@ namespace {
 
 // One block ranks one map. The nine border values are found by their digits, 11, 11 and 10 bits from the top: a pass
 // counts, for each prefix that borders still share, the next digit of the pixels with that prefix.
-constexpr int kThreads = 512, kWarp = 32, kDigit = 11, kCells = 1 << kDigit, kPasses = 3;
+constexpr int kThreads = 1024, kWarp = 32, kDigit = 11, kCells = 1 << kDigit, kPasses = 3;
 
 // Bits that grow as the score does; both zeros are one. NaN is sorted out by the caller.
 FS_HD unsigned key_of(float score) {
@@ -59,11 +59,21 @@ FS_DEVICE void survey(Search& s, const float* x, std::int64_t n) {
 
 FS_DEVICE void count(const Search& s, const float* x, std::int64_t n, int pass, unsigned* cells) {
   const int shift = shift_of(pass), bits = bits_of(pass);
+  unsigned prefix[kBorders];  // in registers: shared memory is for the counters
+  bool counts[kBorders];
+  for (int k = 0; k < kBorders; ++k) prefix[k] = s.prefix[k], counts[k] = s.row[k] == k;
   for (std::int64_t i = threadIdx.x; i < n; i += kThreads) {
-    const unsigned key = key_of(x[i]), digits = key >> shift, prefix = pass == 0 ? 0 : digits >> bits;
+    const unsigned key = key_of(x[i]), digits = key >> shift, own = pass == 0 ? 0 : digits >> bits;
     for (int k = 0; k < kBorders; ++k)
-      if (s.row[k] == k && s.prefix[k] == prefix) atomic_add(&cells[k * kCells + (digits & ((1u << bits) - 1))], 1u);
+      if (counts[k] & (prefix[k] == own)) atomic_add(&cells[k * kCells + (digits & ((1u << bits) - 1))], 1u);
   }
+}
+
+FS_DEVICE void write_deciles(const Search& s, const float* x, std::int64_t n, std::uint8_t* out) {
+  unsigned borders[kBorders];
+  for (int k = 0; k < kBorders; ++k) borders[k] = s.prefix[k];
+  const bool refused = s.nan != 0;
+  for (std::int64_t i = threadIdx.x; i < n; i += kThreads) out[i] = refused ? kNoDecile : decile(key_of(x[i]), borders);
 }
 
 // Warp k finds the next digit of border k: each lane adds up a stretch of its row, the one that holds the place walks.
@@ -112,7 +122,7 @@ FS_KERNEL void __launch_bounds__(kThreads) rank_kernel(DecileRank a) {
     if (threadIdx.x == 0) share_rows(s);
     FS_SYNC();
   }
-  for (std::int64_t i = threadIdx.x; i < n; i += kThreads) out[i] = s.nan ? kNoDecile : decile(key_of(x[i]), s.prefix);
+  write_deciles(s, x, n, out);
   if (threadIdx.x == 0) a.verdict(b) = s.nan ? kRefused : s.low >= s.high ? kConstant : kVaried;
 }
 
