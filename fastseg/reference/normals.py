@@ -83,7 +83,7 @@ def _plane(depth: Double, x: Double, y: Double, radius: int, smallest: int, max_
                     r += row * d
                     sdd += d * d
                     count += 1
-            if count < smallest or np.linalg.det(m) < 1e-9 * m[0, 0] * m[1, 1] * m[2, 2]:
+            if count < smallest or np.linalg.det(m) <= 1e-9 * m[0, 0] * m[1, 1] * m[2, 2]:
                 continue
             a, b, c = np.linalg.solve(m, r)
             residual = np.sqrt(max(0.0, sdd - a * r[0] - b * r[1] - c * r[2]) / count)
