@@ -91,23 +91,23 @@ FS_HD void heights(const float* z, const Pinhole& k, Vec3f up, std::int64_t u, s
   }
 }
 
-FS_HD int span_at(std::int64_t u, std::int64_t width) {
-  return static_cast<int>(std::min<std::int64_t>(kSpan, width - u));
+FS_HD std::int64_t collect_pixels(const float* z, const Pinhole& k, Vec3f up, std::int64_t u, std::int64_t v, int span,
+                                  float bound, float* low, std::int64_t n) {
+  float h[kSpan];
+  heights(z, k, up, u, v, span, h);
+  int hits = 0;
+  for (int l = 0; l < span; ++l) hits += h[l] <= bound;
+  for (int l = 0; hits > 0 && l < span; ++l)
+    if (h[l] <= bound) low[n++] = h[l];
+  return n;
 }
 
 // Packs the row's heights up to `bound` behind the n there are; spans without one are passed over whole.
 FS_CLONES std::int64_t collect_row(const float* z, const Pinhole& k, Vec3f up, std::int64_t v, std::int64_t width,
                                    float bound, float* low, std::int64_t n) {
-  for (std::int64_t u = 0; u < width; u += kSpan) {
-    const int span = span_at(u, width);
-    float h[kSpan];
-    heights(z, k, up, u, v, span, h);
-    int hits = 0;
-    for (int l = 0; l < span; ++l) hits += h[l] <= bound;
-    for (int l = 0; hits > 0 && l < span; ++l)
-      if (h[l] <= bound) low[n++] = h[l];
-  }
-  return n;
+  std::int64_t u = 0;
+  for (; u + kSpan <= width; u += kSpan) n = collect_pixels(z, k, up, u, v, kSpan, bound, low, n);
+  return u < width ? collect_pixels(z, k, up, u, v, static_cast<int>(width - u), bound, low, n) : n;
 }
 
 std::int64_t collect(const HnLabels& a, const Workspace& w, Vec3f up, float bound) {
@@ -171,23 +171,35 @@ FS_HD void count_labels(const std::uint8_t (&label)[kSpan], int span, Counts& ou
   for (; l < span; ++l) ++out.histogram[0][label[l]];
 }
 
-// Labels columns [left, right) of row v from their normals.
-FS_CLONES void label_row(const HnLabels& a, const float* z, const float* const (&n)[3], float floor, Vec3f up,
-                         std::int64_t v, std::int64_t left, std::int64_t right, std::uint8_t* out, Counts& counts) {
+// What the labels of a row are made from.
+struct LabelRow {
+  const float* z;
+  const float* normal[3];
+  Vec3f up;
+  float floor;
+  std::int64_t v, left;  // place of the first normal
+};
+
+// Labels `span` pixels from column u on.
+FS_HD void label_pixels(const HnLabels& a, const LabelRow& row, std::int64_t u, int span, std::uint8_t* out,
+                        Counts& counts) {
   float h[kSpan] = {}, c[kSpan] = {};
   std::uint8_t label[kSpan] = {};
-  for (std::int64_t u = left; u < right; u += kSpan) {
-    const int span = span_at(u, right);
-    heights(z, a.camera, up, u, v, span, h);
-    for (int l = 0; l < span; ++l) {
-      h[l] -= floor;
-      c[l] = up.x * n[0][u - left + l] + up.y * n[1][u - left + l] + up.z * n[2][u - left + l];
-    }
-    count_low(h, c, span, a.rules.aligned_cosine, counts);
-    label_span(a, h, c, span, label);
-    count_labels(label, span, counts);
-    if (out) __builtin_memcpy(out + u, label, static_cast<std::size_t>(span));
-  }
+  const float *const x = row.normal[0] + (u - row.left), *const y = row.normal[1] + (u - row.left),
+                     *const z = row.normal[2] + (u - row.left);
+  heights(row.z, a.camera, row.up, u, row.v, span, h);
+  for (int l = 0; l < span; ++l) h[l] -= row.floor, c[l] = row.up.x * x[l] + row.up.y * y[l] + row.up.z * z[l];
+  count_low(h, c, span, a.rules.aligned_cosine, counts);
+  label_span(a, h, c, span, label);
+  count_labels(label, span, counts);
+  if (out) __builtin_memcpy(out + u, label, static_cast<std::size_t>(span));
+}
+
+FS_CLONES void label_row(const HnLabels& a, const LabelRow& row, std::int64_t right, std::uint8_t* out,
+                         Counts& counts) {
+  std::int64_t u = row.left;
+  for (; u + kSpan <= right; u += kSpan) label_pixels(a, row, u, kSpan, out, counts);
+  if (u < right) label_pixels(a, row, u, static_cast<int>(right - u), out, counts);
 }
 
 // Labels a group of rows of a strip.
@@ -198,9 +210,10 @@ void label_rows(const HnLabels& a, const Workspace& w, const RowPlan& plan, std:
   for (int axis = 0; axis < 3 && a.normals.data; ++axis) row[axis] = &a.normals(frame, axis, v, plan.left);
   normal_rows(plan, v, w.rows, row, width);
   for (std::int64_t r = v; r < std::min(v + kRowsAtOnce, plan.depth.height); ++r) {
-    const float* const n[3] = {row[0] + (r - v) * width, row[1] + (r - v) * width, row[2] + (r - v) * width};
+    const std::int64_t at = (r - v) * width;
     std::uint8_t* const label = a.label.data ? &a.label(frame, r, 0) : nullptr;
-    label_row(a, w.z + r * width, n, floor, up, r, plan.left, plan.right, label, counts);
+    label_row(a, {w.z + r * width, {row[0] + at, row[1] + at, row[2] + at}, up, floor, r, plan.left}, plan.right, label,
+              counts);
   }
 }
 

@@ -58,50 +58,61 @@ FS_DEVICE double block_sums(const float (&value)[Count], float* shared) {
     if (lane == 0) shared[warp * Count + c] = sum;
   }
   FS_SYNC();
-  double total = 0;
-  for (int w = 0; warp == 0 && lane < Count && w < kSelectWarps; ++w) total += shared[w * Count + lane];
-  return total;
+  double total[4] = {};  // four sums that need not wait for each other
+  for (int w = 0; warp == 0 && lane < Count && w < kSelectWarps; ++w) total[w % 4] += shared[w * Count + lane];
+  return (total[0] + total[1]) + (total[2] + total[3]);
 }
 
 // What the first warp tells the block after a step.
 struct Step {
   Mat3f frame;
   Vec3f up;
-  int go_on, settled;
+  int settled;
 };
 
-// Normal i of a frame's sample, zero with weight 0 where undefined.
-FS_DEVICE Vec3f sample_at(const float* sample, int samples, int i, float& weight) {
-  const Vec3f n{sample[i], sample[samples + i], sample[2 * samples + i]};
-  weight = n.x == n.x ? 1.f : 0.f;
-  return weight > 0 ? n : Vec3f{};
+// The normals for gravity of a frame.
+struct Sample {
+  float* x;  // (3, n); zero where undefined, as a zero adds nothing to any sum below
+  int n;
+
+  FS_DEVICE Vec3f at(int i) const { return {x[i], x[n + i], x[2 * n + i]}; }
+};
+
+// Puts zeros in the place of undefined normals; every thread those that it alone reads. True for all threads when
+// enough normals are defined.
+FS_DEVICE bool prepare(const Sample& sample, int fewest, int* counted) {
+  int defined = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < sample.n; i += kSelectThreads) {
+    const bool known = sample.x[i] == sample.x[i];
+    defined += known;
+    for (int axis = 0; axis < 3 && !known; ++axis) sample.x[axis * sample.n + i] = 0;
+  }
+  if (threadIdx.x == 0) *counted = 0;
+  FS_SYNC();
+  defined = warp_sum(defined);
+  if (threadIdx.x % 32 == 0) atomic_add(counted, defined);
+  FS_SYNC();
+  return *counted >= fewest;
 }
 
 // One step of the robust Manhattan frame; `before` is the objective, kept by the first warp.
-FS_DEVICE void manhattan_step(const Rules& rules, const float* sample, int samples, float* shared, double& before,
-                              Step* step) {
+FS_DEVICE void manhattan_step(const Rules& rules, const Sample& sample, float* shared, double& before, Step* step) {
   const Mat3f r = step->frame;
   FrameSums part;
-  float counted = 0;
-  for (int i = static_cast<int>(threadIdx.x); i < samples; i += kSelectThreads) {
-    float weight;
-    const Vec3f n = sample_at(sample, samples, i, weight);
-    add_to_frame(part, r, n, rules.lambda, weight);
-    counted += weight;
-  }
+  for (int i = static_cast<int>(threadIdx.x); i < sample.n; i += kSelectThreads)
+    add_to_frame(part, r, sample.at(i), rules.lambda, 1.f);
   const float* const m = part.m;
-  const float value[11] = {m[0], m[1], m[2], m[3], m[4], m[5], m[6], m[7], m[8], part.objective, counted};
+  const float value[10] = {m[0], m[1], m[2], m[3], m[4], m[5], m[6], m[7], m[8], part.objective};
   const double total = block_sums(value, shared);
   if (threadIdx.x < 32) {
     float next[9];
     for (int c = 0; c < 9; ++c) next[c] = static_cast<float>(shfl(total, c));
     const double objective = shfl(total, 9);
-    const bool enough = shfl(total, 10) >= rules.fewest_normals;
     const bool settled = before - objective < rules.tolerance * before;
     before = objective;
     if (threadIdx.x == 0) {
-      step->go_on = enough && !settled, step->settled = enough && settled;
-      if (enough && !settled)
+      step->settled = settled;
+      if (!settled)
         step->frame =
             polar_rotation({{next[0], next[1], next[2]}, {next[3], next[4], next[5]}, {next[6], next[7], next[8]}});
     }
@@ -109,14 +120,11 @@ FS_DEVICE void manhattan_step(const Rules& rules, const float* sample, int sampl
   FS_SYNC();
 }
 
-FS_DEVICE void floor_wall_step(const float* sample, int samples, Cone cone, float* shared, Step* step) {
+FS_DEVICE void floor_wall_step(const Sample& sample, Cone cone, float* shared, Step* step) {
   const Vec3f up = step->up;
   float part[6] = {};
-  for (int i = static_cast<int>(threadIdx.x); i < samples; i += kSelectThreads) {
-    float weight;
-    const Vec3f n = sample_at(sample, samples, i, weight);
-    add_to_floor_wall(part, up, n, cone, weight);
-  }
+  for (int i = static_cast<int>(threadIdx.x); i < sample.n; i += kSelectThreads)
+    add_to_floor_wall(part, up, sample.at(i), cone, 1.f);
   const double total = block_sums(part, shared);
   if (threadIdx.x < 32) {
     float m[6];
@@ -157,7 +165,7 @@ FS_DEVICE float guess_bound(const DepthFrames<T>& depth, const Rays& rays, Vec3f
 // Up, the estimators' disagreement, and a bound for the floor.
 template <class T>
 FS_KERNEL void __launch_bounds__(kSelectThreads) gravity_kernel(DepthFrames<T> depth, Rays rays, HnLabels a, Layout l) {
-  FS_SHARED(float, sums, kSelectWarps * 11);
+  FS_SHARED(float, sums, kSelectWarps * 10);
   FS_SHARED(Step, step, 1);
   FS_SHARED(Search, search, 1);
   FS_SHARED(int, bucket, kBuckets);
@@ -165,23 +173,23 @@ FS_KERNEL void __launch_bounds__(kSelectThreads) gravity_kernel(DepthFrames<T> d
   FS_SHARED(int, counted, 1);
   FS_SHARED(unsigned, guess, kGuesses);
   const int frame = static_cast<int>(blockIdx.x);
-  const float* const sample = l.sample + std::int64_t{frame} * 3 * l.samples;
+  const Sample sample{l.sample + std::int64_t{frame} * 3 * l.samples, l.samples};
   const Vec3d prior{a.prior(frame, 0), a.prior(frame, 1), a.prior(frame, 2)};
   if (threadIdx.x == 0) {
     const Mat3d start = frame_of(prior);
-    *step = {{single(start.r0), single(start.r1), single(start.r2)}, single(prior), 1, 0};
+    *step = {{single(start.r0), single(start.r1), single(start.r2)}, single(prior), 0};
   }
-  FS_SYNC();
+  const bool enough = prepare(sample, a.rules.fewest_normals, counted);
   double before = std::numeric_limits<double>::infinity();
-  for (int k = 0; k < a.rules.iterations && step->go_on; ++k)
-    manhattan_step(a.rules, sample, l.samples, sums, before, step);
+  for (int k = 0; enough && k < a.rules.iterations && step->settled == 0; ++k)
+    manhattan_step(a.rules, sample, sums, before, step);
   const bool found = step->settled != 0;
   const Mat3f r = step->frame;
   const Vec3d axis = found ? nearest_axis({wide(r.r0), wide(r.r1), wide(r.r2)}, prior) : prior;
   FS_SYNC();
   if (threadIdx.x == 0) step->up = single(axis);
   FS_SYNC();
-  for (int k = 0; found && k < kFloorWallSteps; ++k) floor_wall_step(sample, l.samples, cone_of(k), sums, step);
+  for (int k = 0; found && k < kFloorWallSteps; ++k) floor_wall_step(sample, cone_of(k), sums, step);
   const Vec3f up = a.rules.gravity == Gravity::kManhattan ? single(axis) : step->up;
   const float bound = guess_bound(depth, rays, up, frame, a.rules.percentile, guess, counted, {search, bucket, total});
   if (threadIdx.x != 0) return;

@@ -95,9 +95,9 @@ template <int Highest>
 FS_HD void sum_down(const Rows& rows, int what, int u, Strip4& sum, Strip4& first, Strip4& second) {
   const int r = rows.radius, last = 2 * r;
   Lanes s{}, m{}, mm{}, edge[6];
-  for (int k = 3; k <= last; ++k) {
+  float w = static_cast<float>(3 - r);
+  for (int k = 3; k <= last; ++k, w += 1) {
     const Lanes x = rows.get(k, what, u);
-    const float w = static_cast<float>(k - r);
     s += x;
     if constexpr (Highest >= kFirst) m += w * x;
     if constexpr (Highest >= kSecond) mm += w * w * x;
@@ -106,10 +106,10 @@ FS_HD void sum_down(const Rows& rows, int what, int u, Strip4& sum, Strip4& firs
   for (int o = 0; o < kRowsAtOnce; ++o) {
     Lanes so = s, mo = m, mmo = mm;
     for (int e = o; e < o + 3; ++e) {
-      const float w = static_cast<float>(e < 3 ? e - r : r - 2 + e);
+      const float away = static_cast<float>(e < 3 ? e - r : r - 2 + e);
       so += edge[e];
-      if constexpr (Highest >= kFirst) mo += w * edge[e];
-      if constexpr (Highest >= kSecond) mmo += w * w * edge[e];
+      if constexpr (Highest >= kFirst) mo += away * edge[e];
+      if constexpr (Highest >= kSecond) mmo += away * away * edge[e];
     }
     const float shift = static_cast<float>(o);
     put(sum[o] + u, so);

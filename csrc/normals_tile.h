@@ -42,13 +42,14 @@ struct DepthFrames {
   bool fours;
 
   FS_DEVICE const T* row(int frame, int v) const { return data + (std::int64_t{frame} * height + v) * width; }
-  // Metres, 0 without measurement and outside the image.
-  FS_DEVICE float at(int frame, int v, int u) const {
-    const bool inside = (v >= 0) & (v < height) & (u >= 0) & (u < width);
-    return inside ? metres(row(frame, v)[u], scale) : 0.f;
+  FS_DEVICE bool inside(int v, int u) const {
+    return (static_cast<unsigned>(v) < static_cast<unsigned>(height)) &
+           (static_cast<unsigned>(u) < static_cast<unsigned>(width));
   }
+  // Metres, 0 without measurement and outside the image.
+  FS_DEVICE float at(int frame, int v, int u) const { return inside(v, u) ? metres(row(frame, v)[u], scale) : 0.f; }
   FS_DEVICE void quad(int frame, int v, int u, float (&z)[kQuad]) const {
-    if (fours && v >= 0 && v < height && u >= 0 && u < width && u % kQuad == 0) {
+    if (fours && inside(v, u) && u % kQuad == 0) {
       const Four<T> raw = *reinterpret_cast<const Four<T>*>(row(frame, v) + u);
       for (int k = 0; k < kQuad; ++k) z[k] = metres(raw.x[k], scale);
     } else {

@@ -42,20 +42,25 @@ FS_DEVICE Missing moved(Missing m, int by) {
   return {m.n, m.j - by * m.n, m.jj - 2 * by * m.j + by * by * m.n};
 }
 
-// Sums of a term over four windows: of(t) for t in [k, k + 2 radius], k = 0..3.
+// Sums of a term over four windows: of(t, w) for t in [k, k + 2 radius], k = 0..3, with the weight w = t - radius - 1;
+// over the first one alone when `first` is set.
 template <class Term, class F>
-FS_DEVICE void four_windows(int radius, F of, Term (&sum)[kQuad]) {
-  const Term t0 = of(0), t1 = of(1), t2 = of(2);
+FS_DEVICE void four_windows(int radius, bool first, F of, Term (&sum)[kQuad]) {
+  float w = static_cast<float>(-radius - 1);
+  const Term t0 = of(0, w), t1 = of(1, w + 1), t2 = of(2, w + 2);
   Term shared{};
-  for (int t = 3; t <= 2 * radius; ++t) shared = shared + of(t);
+  w += 3;
+#pragma unroll 8
+  for (int t = 3; t <= 2 * radius; ++t, w += 1) shared = shared + of(t, w);
   sum[2] = shared + t2;
   sum[1] = sum[2] + t1;
   sum[0] = sum[1] + t0;
-  Term after = of(2 * radius + 1);
+  if (first) return;
+  Term after = of(2 * radius + 1, w);
   sum[1] = sum[1] + after;
-  after = after + of(2 * radius + 2);
+  after = after + of(2 * radius + 2, w + 1);
   sum[2] = sum[2] + after;
-  sum[3] = shared + (after + of(2 * radius + 3));
+  sum[3] = shared + (after + of(2 * radius + 3, w + 2));
 }
 
 // A term of a column: its inverse depth less the base, weighted by the row w and by itself.
@@ -66,32 +71,34 @@ FS_DEVICE ColumnTerm operator+(ColumnTerm a, ColumnTerm b) {
   return {a.d + b.d, a.wd + b.wd, a.dd + b.dd};
 }
 
-// Sums of rows row .. row + 3 of one column of the tile; q points to the first pixel of the first row's window. Rows
-// are weighted by their distance to the second, t - radius - 1, and then moved by k - 1.
-FS_DEVICE void sum_column(const float* q, int radius, float base, ColumnSums* out) {
-  ColumnTerm sum[kQuad];
+// Sums of rows row .. row + 3 of one column of the tile, or of the first alone; q points to the first pixel of the
+// first row's window. Rows are weighted by their distance to the second, t - radius - 1, and then moved by k - 1.
+FS_DEVICE void sum_column(const float* q, int radius, bool first, float base, ColumnSums* out) {
+  ColumnTerm sum[kQuad] = {};
   bool measured = true;
   four_windows(
-      radius,
-      [&](int t) {
+      radius, first,
+      [&](int t, float w) {
         const float here = q[t * kTileColumns], d = here > 0 ? here - base : 0.f;
         measured &= here > 0;
-        return ColumnTerm{d, static_cast<float>(t - radius - 1) * d, d * d};
+        return ColumnTerm{d, w * d, d * d};
       },
       sum);
-  Missing missing[kQuad] = {};
-  if (!measured)
+  unsigned holes[kQuad] = {};
+  if (!measured) {
+    Missing missing[kQuad] = {};
     four_windows(
-        radius,
-        [=](int t) {
+        radius, first,
+        [=](int t, float) {
           const int w = t - radius - 1;
           return q[t * kTileColumns] > 0 ? Missing{} : Missing{1, w, w * w};
         },
         missing);
-  for (int k = 0; k < kQuad; ++k) {
-    out[k * kSumPitch] = {sum[k].d, sum[k].wd - static_cast<float>(k - 1) * sum[k].d, sum[k].dd,
-                          packed(moved(missing[k], k - 1))};
+    for (int k = 0; k < kQuad; ++k) holes[k] = packed(moved(missing[k], k - 1));
   }
+  for (int k = 0; k < kQuad; ++k)
+    if (k == 0 || !first)
+      out[k * kSumPitch] = {sum[k].d, sum[k].wd - static_cast<float>(k - 1) * sum[k].d, sum[k].dd, holes[k]};
 }
 
 // A term of a window: a column's sums, weighted by the column.
@@ -108,6 +115,7 @@ struct PlaneTiles {
   Fit fit;
   int stride, width;   // of a tile without margin: a multiple of kQuad
   unsigned down;       // tiles
+  bool first;          // the stride takes but the first of four columns and rows
   int full, squares;   // pixels of a window, and the sum of their squared columns
   PlanePlaces places;  // of a window without holes
 
@@ -119,11 +127,11 @@ struct PlaneTiles {
 FS_DEVICE bool sum_windows(const PlaneTiles& tiles, const ColumnSums* columns, WindowTerm (&sum)[kQuad]) {
   unsigned holes = 0;
   four_windows(
-      tiles.fit.radius,
-      [&](int t) {
+      tiles.fit.radius, tiles.first,
+      [&](int t, float w) {
         const ColumnSums c = columns[t];
         holes |= c.missing;
-        return WindowTerm{c.d, static_cast<float>(t - tiles.fit.radius - 1) * c.d, c.jd, c.dd};
+        return WindowTerm{c.d, w * c.d, c.jd, c.dd};
       },
       sum);
   for (int k = 0; k < kQuad; ++k) sum[k].id -= static_cast<float>(k - 1) * sum[k].d;
@@ -133,17 +141,17 @@ FS_DEVICE bool sum_windows(const PlaneTiles& tiles, const ColumnSums* columns, W
 // The places of what is measured in four windows with holes.
 FS_DEVICE void window_places(const PlaneTiles& tiles, const ColumnSums* columns, PlanePlaces (&places)[kQuad]) {
   const int radius = tiles.fit.radius;
-  Missing across[kQuad], mixed[kQuad];  // n, i, ii and j, ij, jj
+  Missing across[kQuad] = {}, mixed[kQuad] = {};  // n, i, ii and j, ij, jj
   four_windows(
-      radius,
-      [=](int t) {
+      radius, tiles.first,
+      [=](int t, float) {
         const int w = t - radius - 1, n = unpacked(columns[t].missing).n;
         return Missing{n, w * n, w * w * n};
       },
       across);
   four_windows(
-      radius,
-      [=](int t) {
+      radius, tiles.first,
+      [=](int t, float) {
         const Missing m = unpacked(columns[t].missing);
         return Missing{m.j, (t - radius - 1) * m.j, m.jj};
       },
@@ -163,9 +171,13 @@ FS_DEVICE void solve_pixel(const PlaneTiles& tiles, const PlanePlaces& places, c
                           static_cast<float>(q.u + k), static_cast<float>(q.v), q.z[k] > 0);
 }
 
-FS_DEVICE void solve_quad(const PlaneTiles& tiles, const ColumnSums* columns, float base, Quad& q) {
-  WindowTerm sum[kQuad];
-  if (sum_windows(tiles, columns, sum)) {
+template <class T>
+FS_DEVICE void solve_quad(const DepthFrames<T>& depth, const PlaneTiles& tiles, const ColumnSums* columns, float base,
+                          Quad& q) {
+  WindowTerm sum[kQuad] = {};
+  const bool full = sum_windows(tiles, columns, sum);
+  depth.quad(q.frame, q.v, q.u, q.z);
+  if (full) {
     for (int k = 0; k < kQuad; ++k) solve_pixel(tiles, tiles.places, sum[k], base, k, q);
     return;
   }
@@ -178,10 +190,15 @@ FS_DEVICE void solve_quad(const PlaneTiles& tiles, const ColumnSums* columns, fl
 template <class T>
 FS_DEVICE void read_tile(const DepthFrames<T>& depth, const PlaneTiles& tiles, int frame, int top, int left,
                          float* tile) {
-  const int column = static_cast<int>(threadIdx.x) % kTileColumns, radius = tiles.fit.radius;
-  for (int r = static_cast<int>(threadIdx.x) / kTileColumns; column < tiles.columns() && r < kTileRows + 2 * radius;
-       r += kTileThreads / kTileColumns) {
-    tile[r * kTileColumns + column] = inverse(depth.at(frame, top + r - radius, left + column - radius));
+  constexpr int kStep = kTileThreads / kTileColumns;
+  const int column = static_cast<int>(threadIdx.x) % kTileColumns, first = static_cast<int>(threadIdx.x) / kTileColumns;
+  const int u = left + column - tiles.fit.radius, rows = kTileRows + 2 * tiles.fit.radius;
+  int v = top + first - tiles.fit.radius;
+  const T* from = depth.row(frame, v) + u;
+  float* to = tile + first * kTileColumns + column;
+  for (int r = first; column < tiles.columns() && r < rows; r += kStep, v += kStep) {
+    *to = inverse(depth.inside(v, u) ? metres(*from, depth.scale) : 0.f);
+    from += kStep * depth.width, to += kStep * kTileColumns;
   }
   FS_SYNC();
 }
@@ -195,21 +212,30 @@ FS_DEVICE float tile_base(const float* tile, const PlaneTiles& tiles) {
   return n > 0 ? sum / n : 0.f;
 }
 
-// Rows [top, top + kSweepRows) of the tile; `sweep` is top less the tile's own top, a multiple of kSweepRows.
+// The row (of kSweepRows) and group of four columns that this thread solves; row is kSweepRows when there is none left.
+struct Spot {
+  int row, group;
+};
+FS_DEVICE Spot spot_of(int stride, int top, int groups) {
+  const unsigned i = threadIdx.x;
+  Spot spot{static_cast<int>(i % kSweepRows), static_cast<int>(i / kSweepRows)};
+  if (stride > 1) {
+    const int first = (stride - top % stride) % stride, rows = (kSweepRows - first + stride - 1) / stride;
+    const unsigned wanted = rows > 0 ? static_cast<unsigned>(rows) : 1u;
+    spot = {first + static_cast<int>(i % wanted) * stride, static_cast<int>(i / wanted)};
+  }
+  return spot.group < groups && spot.row < kSweepRows ? spot : Spot{kSweepRows, 0};
+}
+
+// Rows [top, top + kSweepRows): at most kSweepRows * kTileColumns / kQuad quads, one a thread.
 template <class T, class Sink, class State>
 FS_DEVICE void solve_rows(const DepthFrames<T>& depth, const PlaneTiles& tiles, int frame, int top, int left,
                           const ColumnSums* columns, float base, const Sink& sink, int* counts, const State& state) {
-  const int s = tiles.stride, first = s == 1 ? 0 : (s - top % s) % s;
-  const int rows = first < kSweepRows ? (kSweepRows - 1 - first) / s + 1 : 0;
-  const int i = static_cast<int>(threadIdx.x);
-  if (i >= rows * (tiles.width / kQuad))
-    return;  // at most one quad a thread: kSweepRows * kTileColumns / kQuad of them
-  const int group = s == 1 ? i / kSweepRows : i / rows, row = first + (i - group * rows) * s;
-  Quad q{frame, top + row, left + group * kQuad, 0, {}, {}};
-  q.mask = q.v < depth.height ? wanted(q.u, depth.width, s) : 0u;
+  const Spot spot = spot_of(tiles.stride, top, tiles.width / kQuad);
+  Quad q{frame, top + spot.row, left + spot.group * kQuad, 0, {}, {}};
+  q.mask = spot.row < kSweepRows && q.v < depth.height ? wanted(q.u, depth.width, tiles.stride) : 0u;
   if (q.mask == 0) return;
-  depth.quad(frame, q.v, q.u, q.z);
-  solve_quad(tiles, columns + row * kSumPitch + group * kQuad, base, q);
+  solve_quad(depth, tiles, columns + spot.row * kSumPitch + spot.group * kQuad, base, q);
   sink.put(counts, state, q);
 }
 
@@ -228,7 +254,7 @@ FS_KERNEL void __launch_bounds__(kTileThreads, 4) plane_kernel(DepthFrames<T> de
   const int row = static_cast<int>(threadIdx.x) / kTileColumns * kQuad;
   for (int sweep = 0; sweep < kTileRows && top + sweep < depth.height; sweep += kSweepRows) {
     if (column < tiles.columns())
-      sum_column(tile + (sweep + row) * kTileColumns + column, tiles.fit.radius, base,
+      sum_column(tile + (sweep + row) * kTileColumns + column, tiles.fit.radius, tiles.first, base,
                  columns + row * kSumPitch + column);
     FS_SYNC();
     solve_rows(depth, tiles, frame, top + sweep, left, columns, base, sink, counts, state);
@@ -250,6 +276,7 @@ void launch_plane(const Normals& a, Stream stream, const Sink& sink) {
                          a.stride,
                          static_cast<int>(each * kQuad),
                          static_cast<unsigned>(blocks.down),
+                         a.stride % kQuad == 0,
                          full,
                          squares,
                          plane_places(n, 0.f, 0.f, nn, 0.f, nn, a.fit.smallest)};
