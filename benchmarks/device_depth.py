@@ -53,7 +53,8 @@ def torch_cross(depth: Any, camera: Camera) -> Any:
     """Points and the cross product of their central differences in plain torch, (N, 3, H, W) each."""
     import torch
 
-    z = torch.where(depth > 0, depth.float() * SCALE, torch.nan)
+    z = depth.float() * SCALE
+    z = torch.where(z > 0, z, torch.nan)
     v, u = (torch.arange(n, device=z.device, dtype=z.dtype) for n in z.shape[-2:])
     x, y = (u - camera.cx) / camera.fx * z, (v - camera.cy)[:, None] / camera.fy * z
     points = torch.stack([x, y, z], 1)

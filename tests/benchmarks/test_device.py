@@ -149,19 +149,15 @@ def test_an_ops_gpu_rows_come_from_a_module_that_imports(op: str) -> None:
 
 
 @pytest.mark.torch
-def test_the_eager_peers_compute_what_the_ops_define() -> None:
+def test_the_gpus_peers_compute_what_the_ops_define() -> None:
     torch = pytest.importorskip("torch")
     from benchmarks import device_decile_rank, device_gated_conv, device_photometric
 
     assert device_photometric.agreement(device_photometric.inputs(0, "cpu", 1)) < 0.02
-    x, gate = device_gated_conv.maps(1, 0, torch.float32, "cpu")[:, :4], device_gated_conv.gates(1, True, 0, "cpu")
-    weight = torch.randn(5, 4, 4, 3, 3)
     for hard in (False, True):
-        found = device_gated_conv.gated_dilated_conv2d(x.contiguous(), weight, gate, (1, 2, 4, 8, 16), hard=hard)
-        torch.testing.assert_close(found, device_gated_conv.dense(x, weight, gate), rtol=1e-4, atol=1e-4)
-    for kind in ("avg", "max"):
-        pooled = device_gated_conv.gated_dilated_pool2d(x.contiguous(), gate, (1, 2, 4, 8, 16), kind)
-        torch.testing.assert_close(pooled, device_gated_conv.pooled(x, gate, kind), rtol=1e-4, atol=1e-4)
+        x, gate = device_gated_conv.maps(1, 0, torch.float32, "cpu"), device_gated_conv.gates(1, hard, 0, "cpu")
+        given = (x[:, :4].contiguous(), torch.randn(5, 4, 4, 3, 3), gate)
+        assert device_gated_conv.agreement(given, hard) < 1e-4
     scores = (torch.rand(3, 31, 33) * 50).floor()
     assert torch.equal(device_decile_rank.decile_rank(scores), device_decile_rank.torch_ranks(scores))
 
