@@ -110,9 +110,18 @@ BorderBins find_border_bins(const std::uint32_t* counts, std::int64_t n) {
   return found;
 }
 
-FS_HD bool any(const BinLanes& mask) {
-  std::uint64_t words[sizeof mask / 8], all = 0;
-  __builtin_memcpy(words, &mask, sizeof mask);
+// Whether one of kGroup bins is a border bin.
+FS_HD bool has_border(const std::uint16_t* bins, const BorderBins& found) {
+  BinLanes group;
+  __builtin_memcpy(&group, bins, sizeof group);
+  BinLanes nearest = group ^ found.bin[0];  // 0 where it is
+  for (int e = 1; e < kBorders; ++e) {
+    const BinLanes other = group ^ found.bin[e];
+    nearest = other < nearest ? other : nearest;
+  }
+  const BinLanes hit = reinterpret_cast<BinLanes>(nearest == 0);
+  std::uint64_t words[sizeof hit / 8], all = 0;
+  __builtin_memcpy(words, &hit, sizeof hit);
   for (const std::uint64_t word : words) all |= word;
   return all != 0;
 }
@@ -147,11 +156,7 @@ FS_HD void keep_group(const float* x, const std::uint16_t* bins, int size, const
 // Copies the pixels of the border bins together, bin after bin. `bins` is read up to rounded(n).
 FS_CLONES void keep(const float* x, const std::uint16_t* bins, std::int64_t n, const BorderBins& found, Members* all) {
   for (std::int64_t i = 0; i < n; i += kGroup) {
-    BinLanes group;
-    __builtin_memcpy(&group, bins + i, sizeof group);
-    BinLanes hit{};
-    for (int e = 0; e < kBorders; ++e) hit |= reinterpret_cast<BinLanes>(group == found.bin[e]);
-    if (!any(hit)) continue;
+    if (!has_border(bins + i, found)) continue;
     if (i + kGroup <= n)
       keep_group(x + i, bins + i, kGroup, found, all);  // a length that is known is twice as fast
     else

@@ -266,7 +266,12 @@ def backend(array: Array) -> ModuleType:
 
 
 def outside_graphs(op: Callable[P, R]) -> Callable[P, R]:
-    """`op`, which torch.compile leaves as one graph break and runs eagerly: it hands addresses to C++."""
+    """A label op: `op`, which torch.compile leaves as one graph break and runs eagerly, for it hands addresses to C++.
+
+    Its results never require grad, whatever its arguments do; autocast leaves it alone, since it takes the dtypes it
+    names and no others; it neither waits for the GPU nor allocates outside the library's own allocator unless it says
+    so, so that a CUDA graph captures it once it has run before.
+    """
 
     @functools.wraps(op)
     def call(*arguments: P.args, **options: P.kwargs) -> R:
