@@ -62,20 +62,10 @@ def check_outputs(outputs: Collection[str], known: tuple[str, ...]) -> None:
 
 @arrays.outside_graphs
 def normals(
-    depth: arrays.Array,
-    camera: Camera,
-    *,
-    estimator: Estimator = "plane",
-    radius: int = 5,
-    depth_scale: float = 1.0,
-    min_valid: float = 0.25,
-    max_residual: float = math.inf,
-    edge_tau: float = 0.02,
-    edge_tau0: float = 0.01,
-    stride: int = 1,
-    threads: int = 1,
-    outputs: Collection[Output] = ("points", "normals"),
-) -> tuple[arrays.Array, arrays.Array]:
+    depth: arrays.Array, camera: Camera, *, estimator: Estimator = "plane", radius: int = 5, depth_scale: float = 1.0,
+    min_valid: float = 0.25, max_residual: float = math.inf, edge_tau: float = 0.02, edge_tau0: float = 0.01,
+    stride: int = 1, threads: int = 1, outputs: Collection[Output] = ("points", "normals"),
+) -> tuple[arrays.Array, arrays.Array]:  # fmt: skip
     """Points and normals of depth, each planar float32, NaN where undefined; None for what `outputs` leaves out.
 
     A point is p = z ((u - cx) / fx, (v - cy) / fy, 1). A normal is unit with n . p < 0, found in a window of
@@ -89,7 +79,7 @@ def normals(
     depth        (H, W) or (N, H, W) float32 or uint16, in units of `depth_scale` metres; 0, negative, NaN and inf are
                  "no measurement"; numpy, torch or cupy, contiguous, of the camera's size
     stride       normals at every stride-th row and column only: (.., 3, ceil(H / stride), ceil(W / stride))
-    threads      frames worked on at once (CPU)
+    threads      frames, or bands of few frames, worked on at once (CPU)
     Returns (points (.., 3, H, W) metres, normals (.., 3, H', W')) in the library and on the device of depth.
     Raises TypeError for another dtype, ValueError for another size, layout or parameter.
     HN-labels paper (section 3.2); the plane fit is the inverse-depth form of Gupta et al.'s window fit.
@@ -102,11 +92,10 @@ def normals(
     points = arrays.empty(depth, (*batch, 3, height, width), "float32") if "points" in outputs else None
     found = arrays.empty(depth, (*batch, *small), "float32") if "normals" in outputs else None
     module = arrays.backend(depth)
-    scratch = arrays.scratch(depth, max(1, min(threads, n)), module.normals_scratch(height, width, radius))
+    scratch = arrays.scratch(depth, threads, module.normals_scratch(height, width, radius))
     module.normals(
         arrays.describe(depth, (n, height, width)), depth_scale, (camera.fx, camera.fy, camera.cx, camera.cy), window,
-        stride, arrays.describe_optional(points, (n, 3, height, width)),
-        arrays.describe_optional(found, (n, *small)),
+        stride, arrays.describe_optional(points, (n, 3, height, width)), arrays.describe_optional(found, (n, *small)),
         arrays.describe(scratch), arrays.stream(depth),
     )  # fmt: skip
     return points, found
