@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from fastseg.ops.decile_rank import decile_rank, ensemble_deciles
-
 from benchmarks.device_race import Call, gpu_race, over
 from benchmarks.floors import decile_rank_work
 from benchmarks.rows import OURS, Row
+from fastseg.ops.decile_rank import decile_rank, ensemble_deciles
 
 COPIES = 4  # inputs that successive calls work on in turn, so that none lies in the cache
 SIZES = ((256, 224, 224), (64, 375, 500), (16, 1080, 1920))

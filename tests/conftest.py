@@ -18,7 +18,9 @@ SANITIZED = ("emu-forward", "emu-reverse", "emu-random", "san")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--emulator", action="store_true", help="run the `device` tests on what is built with sanitizers only: the emulated CUDA kernels, the CPU's kernels")
+    parser.addoption(
+        "--emulator", action="store_true", help="the `device` tests alone, on what is built with sanitizers"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
