@@ -178,15 +178,19 @@ def floor_cell(line: Line, ours: RowOf, rates: Result | None) -> str:
 
 
 def gpu_cell(line: Line, folder: Path) -> str:
-    """What `benchmarks.device` measured: microseconds a frame and the share of the machine's limit; else `not run`."""
-    found = row(newest(f"device-{line.op}", folder), line.gpu_case, threads=0)
+    """What `benchmarks.device` measured: the time, its share of the GPU's limits, the fastest peer; else `not run`."""
+    record = newest(f"device-{line.op}", folder)
+    found = row(record, line.gpu_case, threads=0)
     if found is None:
         return NOT_RUN
     extra = found["extra"]
     shown = f"{extra['us_a_frame']:.2f} us a frame" if "us_a_frame" in extra else milliseconds(found["ms_median"])
     limits = {"share_of_copy": "copy", "share_of_matmul": "matmul"}
     shown += "".join(f", {100 * extra[key]:.0f} % of {what}" for key, what in limits.items() if key in extra)
-    return shown
+    rows: Sequence[RowOf] = record["rows"] if record is not None else ()
+    peers = [r for r in rows if r["case"] == line.gpu_case and r["impl"] != OURS]
+    fastest = min(peers, key=lambda r: float(r["ratio_to_ours"]), default=None)
+    return shown if fastest is None else f"{shown}, {fastest['impl']} {ratio(fastest['ratio_to_ours'])}"
 
 
 def cells(line: Line, folder: Path) -> tuple[str, ...]:

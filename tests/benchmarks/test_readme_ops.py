@@ -60,6 +60,11 @@ def test_the_gpu_column_shows_microseconds_and_the_share_of_the_limit(tmp_path: 
     row = Row("64x480x640 plane r3", "fastseg", 0, 0.083, 0.08, 30, 1.0, None, extra)
     write_rows("normals", [row], results(tmp_path) / "device-normals-2026-01-02.json")
     assert "1.30 us a frame, 72 % of copy (goal 3 us a frame) |" in line_of(tmp_path, "plane fit, 7x7")
+    peers = [
+        Row("64x480x640 plane r3", impl, 0, 1, 1, 30, times) for impl, times in (("eager", 12.0), ("compile", 4.0))
+    ]
+    write_rows("normals", [row, *peers], tmp_path / "device-normals-2026-01-03.json")
+    assert "72 % of copy, compile 4.0 (goal" in line_of(tmp_path, "plane fit, 7x7")
 
 
 def test_a_benchmarks_own_floor_and_the_peaks_of_memory_are_shown(tmp_path: Path) -> None:
