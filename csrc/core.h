@@ -18,7 +18,7 @@
 #define FS_LAMBDA
 #endif
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && defined(__x86_64__) && !defined(__CUDACC__) && \
-    !defined(FS_EMULATOR)
+    !defined(FS_EMULATOR) && !defined(FS_SANITIZED)
 #define FS_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4"), flatten))
 #else
 #define FS_CLONES
@@ -26,7 +26,7 @@
 
 namespace fs {
 
-// FS_CUDA is set for every file of _cuda, FS_EMULATOR for every file of _emu, neither for _cpu.
+// FS_CUDA is set for every file of _cuda, FS_EMULATOR of _emu, FS_SANITIZED of _san, none of them of _cpu.
 #ifdef FS_CUDA
 inline constexpr bool kOnDevice = true;
 #else
@@ -70,7 +70,7 @@ constexpr DType dtype_of() {
   if constexpr (std::is_same_v<U, double>) return DType::kFloat64;
 }
 
-// A contiguous array of known rank; owns nothing; index it as v(i, j, k). The emulator checks every index.
+// A contiguous array of known rank; owns nothing; index it as v(i, j, k). _emu and _san check every index.
 template <class T, int R>
 struct View {
   T* data = nullptr;
@@ -92,7 +92,7 @@ struct View {
   FS_HD std::int64_t offset(const std::int64_t (&index)[R]) const {
     std::int64_t at = 0;
     for (int axis = 0; axis < R; ++axis) {
-#ifdef FS_EMULATOR
+#if defined(FS_EMULATOR) || defined(FS_SANITIZED)
       if (index[axis] < 0 || index[axis] >= shape[axis])
         throw std::out_of_range("index " + std::to_string(index[axis]) + " of axis " + std::to_string(axis) +
                                 " leaves its length " + std::to_string(shape[axis]));

@@ -50,7 +50,7 @@ void for_each(std::int64_t n, Stream, F f) {
 
 // Calls f(i, worker) for every i in [0, n), at most one call at a time for each worker in [0, workers).
 template <class F>
-void for_each_worker(std::int64_t n, std::int64_t workers, F f) {
+void for_each_worker(std::int64_t n, [[maybe_unused]] std::int64_t workers, F f) {
 #ifdef _OPENMP
   if (workers > 1 && n > 1) {
 #pragma omp parallel for schedule(static) num_threads(static_cast<int>(workers))

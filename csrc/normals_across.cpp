@@ -62,7 +62,8 @@ FS_HD const float* tap(const Taps& t, int i) {
 template <Of what>
 FS_HD void sum_groups(const PaddedRow& row, const Taps& t, const Groups& g, int pixels) {
   const std::int64_t twin = what == Of::kPlaces ? row.twin : 0;
-  for (int k = 0; k < pixels + (g.count - 1) * g.hop; k += kLanes) {
+  const int entries = g.count > 0 ? pixels + (g.count - 1) * g.hop : 0;  // none when a window is smaller than a group
+  for (int k = 0; k < entries; k += kLanes) {
     Across s{};
     float w = 0;
     for (int j = 0; j < g.columns; ++j, w += 1) {

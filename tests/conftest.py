@@ -14,17 +14,17 @@ import pytest
 from fastseg.ops import arrays
 
 ROOT = Path(__file__).parent.parent
-SCHEDULES = ("emu-forward", "emu-reverse", "emu-random")
+SANITIZED = ("emu-forward", "emu-reverse", "emu-random", "san")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--emulator", action="store_true", help="run the `device` tests on the emulated CUDA kernels only")
+    parser.addoption("--emulator", action="store_true", help="run the `device` tests on what is built with sanitizers only: the emulated CUDA kernels, the CPU's kernels")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "device" in metafunc.fixturenames:
         emulator = metafunc.config.getoption("--emulator")
-        metafunc.parametrize("device", SCHEDULES if emulator else ["cpu", *_gpu()], indirect=True)
+        metafunc.parametrize("device", SANITIZED if emulator else ["cpu", *_gpu()], indirect=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -41,8 +41,11 @@ def _gpu() -> list[str]:
 
 @pytest.fixture
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """`"cpu"`, `"cuda"` (when there is one) or, under --emulator, `"emu"`: the CUDA kernels on the CPU."""
+    """`"cpu"`, `"cuda"` (when there is one) or, under --emulator, `"emu"` (the CUDA kernels on the CPU) and `"san"`."""
     name = str(request.param)
+    if name == "san":
+        monkeypatch.setattr(arrays, "CPU_MODULE", "fastseg._san")
+        monkeypatch.setattr(arrays, "KEPT_BYTES", 0)  # memory of its own for each call, so that an overrun is seen
     if not name.startswith("emu"):
         return name
     monkeypatch.setattr(arrays, "CPU_MODULE", "fastseg._emu")
