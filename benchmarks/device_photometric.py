@@ -14,15 +14,11 @@ from typing import Any
 from fastseg.ops.photometric import photometric_loss
 
 from benchmarks.device_race import Call, gpu_race, over
+from benchmarks.floors import photometric_work
 from benchmarks.rows import OURS, Row
 
 FRAMES, HEIGHT, WIDTH, SETS = 12, 192, 640, 4
 FOCAL = 0.58 * WIDTH
-# A pixel: target and source (12 bytes each) and depth in, loss out; d depth out as well where there is a backward.
-BYTES = {"forward": 32.0, "forward+backward": 36.0}
-# A pixel: projection 25, lookup of three channels 32, SSIM and L1 of a channel 45; the backward does all of that again
-# and each of its derivatives, about twice as much.
-FLOPS = {"forward": 192.0, "forward+backward": 4 * 192.0}
 Inputs = tuple[Any, Any, Any, Any, Any]
 
 
@@ -101,15 +97,18 @@ def photometric_rows(rates: Mapping[str, float]) -> list[Row]:
     sets = [inputs(seed) for seed in range(SETS)]
     apart = agreement(inputs(SETS, frames=2))
     losses = {OURS: ours, "eager": eager, "compile": torch.compile(eager)}
-    pixels, rows = FRAMES * HEIGHT * WIDTH, []
-    for case in ("forward", "forward+backward"):
+    rows = []
+    for which in ("forward", "forward+backward"):
         calls: dict[str, Call] = {
-            name: over(partial(_spread if case == "forward" else with_gradients, loss), sets)
+            name: over(partial(_spread if which == "forward" else with_gradients, loss), sets)
             for name, loss in losses.items()
         }
+        case = f"{FRAMES}x3x{HEIGHT}x{WIDTH} {which}"
+        work = photometric_work(case)
+        assert work is not None
         rows += gpu_race(
-            f"{FRAMES}x3x{HEIGHT}x{WIDTH} {case}", calls, rates, frames=FRAMES, moved=BYTES[case] * pixels,
-            flops=FLOPS[case] * pixels, matmul="fp32_tflop_s", errors={OURS: apart},
+            case, calls, rates, frames=FRAMES, moved=work.bytes, flops=work.flops, matmul="fp32_tflop_s",
+            errors={OURS: apart},
         )  # fmt: skip
     return rows
 

@@ -84,10 +84,24 @@ def decile_rank_work(case: str) -> Work | None:
     return Work((2 * 4 * models + 4 + 1) * _pixels(ensemble), (4 * models + 9) * _pixels(ensemble))
 
 
+def photometric_work(case: str) -> Work | None:
+    """One source: two float32 pictures and depth in, the loss out, and the depth's gradient where there is a backward.
+
+    A pixel's arithmetic: projection 25, lookup of three channels 32, SSIM of 3x3 boxes and L1 of a channel 45; the
+    backward does all of that again, and its derivatives take about twice as much.
+    """
+    match = re.fullmatch(r"(?P<n>\d+)x3x(?P<h>\d+)x(?P<w>\d+) (box3 )?forward(?P<both>\+backward)?", case)
+    if match is None:
+        return None
+    flops = (25 + 32 + 3 * 45) * (4 if match["both"] else 1)
+    return Work((32 + (4 if match["both"] else 0)) * _pixels(match), flops * _pixels(match))
+
+
 WORK: dict[str, Callable[[str], Work | None]] = {
     "normals": normals_work,
     "hn_labels": hn_labels_work,
     "decile_rank": decile_rank_work,
+    "photometric": photometric_work,
 }
 
 

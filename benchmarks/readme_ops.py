@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.floors import floor
+from benchmarks.floors import Floor, floor
 from benchmarks.rows import OURS
 
 Result = Mapping[str, Any]
@@ -32,6 +32,7 @@ class Line:
     peers: Mapping[str, float | None]
     batch: str = ""
     error: tuple[str, str] | None = None
+    memory: bool = False
     gpu_case: str = ""
     gpu_goal: str = ""
 
@@ -40,6 +41,7 @@ FITS: Mapping[str, float | None] = {
     "opencv_fals": 3, "opencv_linemod": None, "opencv_sri": None, "pcl_gradient": None, "pcl_covariance": None,
     "open3d_knn": 300,
 }  # fmt: skip
+CONVS = ("eager", "eager_channels_last", "compile", "compile_channels_last")
 LINES: Sequence[Line] = (
     Line(
         "normals", "points and normals, cross products, 480x640", "480x640 cross r1 + points",
@@ -50,7 +52,7 @@ LINES: Sequence[Line] = (
         Line(
             "normals", f"plane fit, {2 * r + 1}x{2 * r + 1} window, 480x640", f"480x640 plane r{r}", FITS,
             f"8x480x640 plane r{r}", ("deg", "opencv_fals"),
-            f"64x480x640 plane r{r}", "3 us a frame",
+            gpu_case=f"64x480x640 plane r{r}", gpu_goal="3 us a frame",
         )
         for r in (3, 5, 10)
     ),
@@ -58,6 +60,32 @@ LINES: Sequence[Line] = (
         "hn_labels", "HN label, whole frame, 480x640", "480x640 label",
         {"assembled": 12, "hha": 700, "hha_opencv": None}, "8x480x640 label",
         gpu_case="64x480x640 label", gpu_goal="5 us a frame",
+    ),
+    Line(
+        "photometric", "photometric loss, 12x3x192x640, forward", "12x3x192x640 box3 forward",
+        {"compile": 7, "eager": 13, "kornia": None}, memory=True, gpu_case="12x3x192x640 forward",
+        gpu_goal="50 % of the floor",
+    ),
+    Line(
+        "photometric", "the same with backward", "12x3x192x640 box3 forward+backward",
+        {"compile": 3, "eager": 7, "kornia": None}, memory=True, gpu_case="12x3x192x640 forward+backward",
+        gpu_goal="50 % of the floor",
+    ),
+    Line(
+        "gated_conv", "gated convolution, 512x90x90, hard gates", "512x90x90 hard", dict.fromkeys(CONVS, 4.5),
+        memory=True, gpu_case="512x90x90 hard forward", gpu_goal="2.5 times cuDNN",
+    ),
+    Line(
+        "gated_conv", "the same, soft gates", "512x90x90 soft", dict.fromkeys(CONVS, 0.95), memory=True,
+        gpu_case="512x90x90 soft forward", gpu_goal="1.2 times cuDNN",
+    ),
+    Line(
+        "gated_conv", "gated average pooling, 512x90x90", "512x90x90 pool avg", {"eager": 8, "compile_shifted": 8},
+        gpu_case="8x512x90x90 pool avg", gpu_goal="60 % of copy",
+    ),
+    Line(
+        "gated_conv", "gated maximum pooling, 512x90x90", "512x90x90 pool max", {"eager": 60, "compile_shifted": 60},
+        gpu_case="8x512x90x90 pool max", gpu_goal="60 % of copy",
     ),
     Line("decile_rank", "decile rank, 224x224", "224x224", {"numpy_sort": 5, "numpy_partition": 5, "torch_sort": 5},
          "32x224x224", gpu_case="256x224x224"),
@@ -84,7 +112,7 @@ def milliseconds(value: float) -> str:
 
 
 def ratio(value: float) -> str:
-    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+    return f"{value:.2f}" if value < 2 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def peers_cell(line: Line, record: Result) -> str:
@@ -112,6 +140,19 @@ def error_cell(line: Line, record: Result) -> str:
     return f"; error {both[0]:.1f} {unit}, {impl} {both[1]:.1f}"
 
 
+def memory_cell(line: Line, record: Result) -> str:
+    """What a call needs at its peak, ours and the least of the peers."""
+    if not line.memory:
+        return ""
+    found = {impl: row(record, line.case, impl) for impl in (OURS, *line.peers)}
+    peak = {impl: r["extra"]["peak_mb"] for impl, r in found.items() if r is not None and "peak_mb" in r["extra"]}
+    own, others = peak.pop(OURS, None), peak
+    if own is None or not others:
+        return f"; memory {NOT_RUN}"
+    least = min(others, key=lambda impl: others[impl])
+    return f"; peak {own:.0f} MB, {least} {others[least]:.0f}"
+
+
 def threads_cell(line: Line, record: Result) -> str:
     """How many times as fast ours is on two threads; `8x...` is a batch of eight frames."""
     case = line.batch or line.case
@@ -124,24 +165,32 @@ def threads_cell(line: Line, record: Result) -> str:
 
 def floor_cell(line: Line, ours: RowOf, rates: Result | None) -> str:
     """How many times the floor ours takes, and what bounds it."""
-    if rates is None:
+    own = ours["extra"]
+    if "floor_ms" in own:  # counted and measured by the benchmark itself
+        found: Floor | None = Floor(own["floor_ms"], "bytes" if own.get("bytes_bound") else "FLOPs")
+    elif rates is None:
         return NOT_RUN
-    found = floor(line.op, line.case, rates["rates"]["1"])
+    else:
+        found = floor(line.op, line.case, rates["rates"]["1"])
     if found is None:
         return "not counted"
     return f"{ours['ms_median'] / found.ms:.1f} x {milliseconds(found.ms)} ({found.bound})"
 
 
 def gpu_cell(line: Line, folder: Path) -> str:
-    """What `benchmarks.device` measured: microseconds a frame and the share of the machine's limit; else `not run`."""
-    found = row(newest(f"device-{line.op}", folder), line.gpu_case, threads=0)
+    """What `benchmarks.device` measured: the time, its share of the GPU's limits, the fastest peer; else `not run`."""
+    record = newest(f"device-{line.op}", folder)
+    found = row(record, line.gpu_case, threads=0)
     if found is None:
         return NOT_RUN
     extra = found["extra"]
     shown = f"{extra['us_a_frame']:.2f} us a frame" if "us_a_frame" in extra else milliseconds(found["ms_median"])
     limits = {"share_of_copy": "copy", "share_of_matmul": "matmul"}
     shown += "".join(f", {100 * extra[key]:.0f} % of {what}" for key, what in limits.items() if key in extra)
-    return shown
+    rows: Sequence[RowOf] = record["rows"] if record is not None else ()
+    peers = [r for r in rows if r["case"] == line.gpu_case and r["impl"] != OURS]
+    fastest = min(peers, key=lambda r: float(r["ratio_to_ours"]), default=None)
+    return shown if fastest is None else f"{shown}, {fastest['impl']} {ratio(fastest['ratio_to_ours'])}"
 
 
 def cells(line: Line, folder: Path) -> tuple[str, ...]:
@@ -152,7 +201,7 @@ def cells(line: Line, folder: Path) -> tuple[str, ...]:
     gpu = f"{gpu_cell(line, folder)}{goal}"
     if record is None or ours is None:
         return (line.title, NOT_RUN, NOT_RUN, NOT_RUN, NOT_RUN, gpu)
-    peers = peers_cell(line, record) + error_cell(line, record)
+    peers = peers_cell(line, record) + error_cell(line, record) + memory_cell(line, record)
     own = milliseconds(ours["ms_median"])
     return (line.title, own, peers, threads_cell(line, record), floor_cell(line, ours, rates), gpu)
 

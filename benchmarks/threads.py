@@ -33,6 +33,8 @@ def one_thread() -> None:
     if any(os.environ.get(name) != value for name, value in wanted.items()):
         sys.stdout.flush()
         os.execve(sys.executable, sys.orig_argv, {**os.environ, **wanted})
+    for name in KEPT:  # malloc has read them; a process started from here to measure memory must not
+        del os.environ[name]
 
 
 def loaded_pools() -> list[str]:

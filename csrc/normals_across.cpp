@@ -230,8 +230,7 @@ FS_CLONES unsigned keep_row(const PaddedRow& row, std::int64_t from, std::int64_
                             unsigned before, float* kept) {
   invert(row, from, to);
   const Taps& t = row.taps;
-  // Groups of columns as wide as the stride make up a window that is no narrower than one.
-  const bool far = row.stride > 1 ? row.stride <= 2 * row.radius + 1 : row.radius >= kFar;
+  const bool far = row.radius >= kFar || row.stride > 1;
   if (squares)
     keep_depths<Of::kSquares>(row, t, far, pixels, kept);
   else

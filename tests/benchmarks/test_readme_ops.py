@@ -60,6 +60,21 @@ def test_the_gpu_column_shows_microseconds_and_the_share_of_the_limit(tmp_path: 
     row = Row("64x480x640 plane r3", "fastseg", 0, 0.083, 0.08, 30, 1.0, None, extra)
     write_rows("normals", [row], results(tmp_path) / "device-normals-2026-01-02.json")
     assert "1.30 us a frame, 72 % of copy (goal 3 us a frame) |" in line_of(tmp_path, "plane fit, 7x7")
+    peers = [
+        Row("64x480x640 plane r3", impl, 0, 1, 1, 30, times) for impl, times in (("eager", 12.0), ("compile", 4.0))
+    ]
+    write_rows("normals", [row, *peers], tmp_path / "device-normals-2026-01-03.json")
+    assert "72 % of copy, compile 4.0 (goal" in line_of(tmp_path, "plane fit, 7x7")
+
+
+def test_a_benchmarks_own_floor_and_the_peaks_of_memory_are_shown(tmp_path: Path) -> None:
+    case, peers = "512x90x90 soft", ("eager", "compile")
+    own = Row(case, "fastseg", 1, 100.0, 99.0, 7, 1.0, None, {"floor_ms": 80.0, "bytes_bound": 0.0, "peak_mb": 20.0})
+    rows = [own, *(Row(case, impl, 1, 98.0, 97.0, 7, 0.98, None, {"peak_mb": 90.0}) for impl in peers)]
+    write_rows("gated_conv", rows, tmp_path / "gated_conv-2026-01-02.json")
+    found = line_of(tmp_path, "the same, soft gates")
+    assert "1.2 x 80.0 ms (FLOPs)" in found and "; peak 20 MB, eager 90" in found
+    assert "eager 0.98 (goal 0.95), eager_channels_last not run" in found
 
 
 def test_the_newest_result_counts(tmp_path: Path) -> None:
@@ -77,6 +92,8 @@ def test_the_newest_result_counts(tmp_path: Path) -> None:
         ("hn_labels", "480x640 label", (159 + 61 / 16 + 20) * 307200 / 100e6, "FLOPs"),
         ("decile_rank", "224x224", 9 * 224 * 224 / 20e6, "bytes"),
         ("decile_rank", "ensemble of 15, 4x224x224", 125 * 4 * 224 * 224 / 20e6, "bytes"),
+        ("photometric", "12x3x192x640 box3 forward", 192 * 12 * 192 * 640 / 100e6, "FLOPs"),
+        ("photometric", "12x3x192x640 forward+backward", 768 * 12 * 192 * 640 / 100e6, "FLOPs"),
     ],
 )
 def test_floors_are_counted_bytes_or_flops_over_the_machines_rates(op: str, case: str, ms: float, bound: str) -> None:
