@@ -3,6 +3,7 @@
 
 #include "hn_labels.h"
 #include "normals.h"
+#include "photometric_bindings.h"
 
 #ifdef FS_EMULATOR
 #include "emulator.h"
@@ -152,6 +153,7 @@ PYBIND11_MODULE(FS_MODULE, m) {
   m.def("device_count", &device_count);
   m.def("compiled", &compiled);
   bind_labels(m);
+  bind::photometric_functions(m);
 #ifdef FS_EMULATOR
   bind_emulator(m);
 #endif
