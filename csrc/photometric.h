@@ -182,7 +182,8 @@ FS_HD Spot<T> project(const Projection<T>& p, T u, T v, T q) {
   const bool front = (q > 0) & (1 + n2 > T(kNearest) * q);
   const T w = 1 / (front ? 1 + n2 : T(1));
   const T x = u + (n0 - u * n2) * w, y = v + (n1 - v * n2) * w;
-  return {x, y, w, front & (x == x) & (y == y)};
+  const bool valid = front & (x == x) & (y == y);
+  return {x, y, w, valid};
 }
 
 // The gradient of n0, n1, n2 from that of the position; the gradient of q is then n . b, that of D_ij n_i p_j, of b_i
@@ -199,7 +200,8 @@ FS_HD Motion<T> motion_gradient(const Spot<T>& s, T dx, T dy) {
 template <class T>
 FS_HD Spot<T> displace(T u, T v, T du, T dv) {
   const T x = u + du, y = v + dv;
-  return {x, y, T(1), (x == x) & (y == y)};
+  const bool valid = (x == x) & (y == y);
+  return {x, y, T(1), valid};
 }
 
 // The grid of a source image.
