@@ -120,7 +120,7 @@ std::int64_t photometric_sums(const PhotometricSize& size);
 // 1 / depth in metres, 0 where nothing was measured.
 template <class T>
 FS_HD T reciprocal_depth(T z) {
-  return z > 0 && z < std::numeric_limits<T>::infinity() ? 1 / z : T(0);
+  return 1 / (z > 0 ? z : std::numeric_limits<T>::infinity());
 }
 
 // What a pose does to pixel p = (u, v, 1) of inverse depth q: it moves to (u + n0, v + n1) / (1 + n2) with
@@ -204,6 +204,16 @@ FS_HD Spot<T> displace(T u, T v, T du, T dv) {
   return {x, y, T(1), valid};
 }
 
+// b unless a is the lesser (greater): a NaN for a gives b.
+template <class T>
+FS_HD T lesser(T a, T b) {
+  return a < b ? a : b;
+}
+template <class T>
+FS_HD T greater(T a, T b) {
+  return a > b ? a : b;
+}
+
 // The grid of a source image.
 template <class T>
 struct Raster {
@@ -211,7 +221,7 @@ struct Raster {
   T sx, sy, shift;         // position x is looked up at sx x + shift
   std::int32_t left_most;  // the last column, and row, that can be a top left corner
   std::int32_t top_most;
-  bool zeros;
+  bool anywhere;  // positions outside are valid
 };
 template <class T>
 FS_HD Raster<T> raster(std::int64_t height, std::int64_t width, Padding padding, bool align_corners) {
@@ -223,7 +233,7 @@ FS_HD Raster<T> raster(std::int64_t height, std::int64_t width, Padding padding,
           align_corners ? T(0) : T(-0.5),
           static_cast<std::int32_t>(width > 1 ? width - 2 : 0),
           static_cast<std::int32_t>(height > 1 ? height - 2 : 0),
-          padding == Padding::kZeros};
+          padding == Padding::kBorder};
 }
 
 // The four pixels between which a sample lies, (x, y) the top left one, and how far the sample is from it.
@@ -238,13 +248,11 @@ struct Corner {
 template <class T>
 FS_HD Corner<T> corner(const Spot<T>& s, const Raster<T>& r) {
   const T x = s.x * r.sx + r.shift, y = s.y * r.sy + r.shift;
-  const bool moves_x = (x > 0) & (x < r.right), moves_y = (y > 0) & (y < r.bottom);
-  const bool inside = (x >= 0) & (x <= r.right) & (y >= 0) & (y <= r.bottom);
-  const bool valid = s.valid & (inside | !r.zeros);
-  const T at_x = x > 0 ? (x < r.right ? x : r.right) : T(0), at_y = y > 0 ? (y < r.bottom ? y : r.bottom) : T(0);
-  const std::int32_t floor_x = static_cast<std::int32_t>(at_x), floor_y = static_cast<std::int32_t>(at_y);
-  const std::int32_t left = floor_x < r.left_most ? floor_x : r.left_most;
-  const std::int32_t top = floor_y < r.top_most ? floor_y : r.top_most;
+  const T at_x = greater(lesser(x, r.right), T(0)), at_y = greater(lesser(y, r.bottom), T(0));  // NaN: r.right
+  const bool moves_x = (at_x == x) & (x != 0) & (x != r.right), moves_y = (at_y == y) & (y != 0) & (y != r.bottom);
+  const bool valid = s.valid & (r.anywhere | ((at_x == x) & (at_y == y)));
+  const std::int32_t left = lesser(static_cast<std::int32_t>(at_x), r.left_most);
+  const std::int32_t top = lesser(static_cast<std::int32_t>(at_y), r.top_most);
   return {left,
           top,
           at_x - static_cast<T>(left),

@@ -147,17 +147,15 @@ struct PositionSink {
   FS_HD void motion_row(std::int64_t v, const T* dx, const T* dy) {
     const std::int32_t width = static_cast<std::int32_t>(source.width);
     const Projection<T> p = source.projection;
-    const T* const depth = source.depth + v * width;
+    invert_row(source.depth + v * width, width, q);
     const T y = static_cast<T>(v);
     T *const o0 = n0, *const o1 = n1, *const o2 = n2, *const inverses = q;
     row_loop<T>([=] {
 #pragma GCC ivdep
       for (std::int32_t u = 0; u < width; ++u) {
-        const T inverse = reciprocal_depth(depth[u]);
-        const Spot<T> spot = project(p, static_cast<T>(u), y, inverse);
+        const Spot<T> spot = project(p, static_cast<T>(u), y, inverses[u]);
         const Motion<T> m = motion_gradient(spot, dx[u], dy[u]);
         o0[u] = spot.valid ? m.n0 : T(0), o1[u] = spot.valid ? m.n1 : T(0), o2[u] = spot.valid ? m.n2 : T(0);
-        inverses[u] = inverse;
       }
     });
   }

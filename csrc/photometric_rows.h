@@ -94,6 +94,7 @@ struct Places {
   T *fx, *fy;            // shares of the right and the lower pixels
   T *gx, *gy;            // see Corner
   T* on;                 // 1 where valid, else 0
+  T* q;                  // inverse depth
   T *upper, *lower;      // pairs of neighbours, two elements a pixel
 
   explicit Places(RowStack<T>& rows)
@@ -103,25 +104,37 @@ struct Places {
         gx(rows.take()),
         gy(rows.take()),
         on(rows.take()),
+        q(rows.take()),
         upper(rows.take(2)),
         lower(rows.take(2)) {}
 };
-inline constexpr int kPlaceRows = 10;
+inline constexpr int kPlaceRows = 11;
+
+template <class T>
+FS_HD void invert_row(const T* depth, std::int64_t width, T* q) {
+  row_loop<T>([=] {
+#pragma GCC ivdep
+    for (std::int64_t u = 0; u < width; ++u) q[u] = reciprocal_depth(depth[u]);
+  });
+}
 
 template <class T, bool Depth>
 FS_HD void find_places(const Looker<T>& k, std::int64_t row, const Places<T>& p) {
   const std::int32_t width = static_cast<std::int32_t>(k.width);
   const T v = static_cast<T>(row);
-  const T* const first = (Depth ? k.depth : k.flow) + row * width;
-  const T* const second = Depth ? first : first + k.height * k.width;
+  const T* const flow_u = Depth ? nullptr : k.flow + row * width;
+  const T* const flow_v = Depth ? nullptr : flow_u + k.height * k.width;
+  if constexpr (Depth) invert_row(k.depth + row * width, width, p.q);
   const Projection<T> projection = k.projection;
   const Raster<T> r = k.raster;
   row_loop<T>([=] {
 #pragma GCC ivdep
     for (std::int32_t u = 0; u < width; ++u) {
-      const T x = static_cast<T>(u);
-      const Spot<T> s =
-          Depth ? project(projection, x, v, reciprocal_depth(first[u])) : displace(x, v, first[u], second[u]);
+      Spot<T> s;
+      if constexpr (Depth)
+        s = project(projection, static_cast<T>(u), v, p.q[u]);
+      else
+        s = displace(static_cast<T>(u), v, flow_u[u], flow_v[u]);
       const Corner<T> c = corner(s, r);
       p.offset[u] = c.y * width + c.x;
       p.fx[u] = c.fx, p.fy[u] = c.fy, p.gx[u] = c.gx, p.gy[u] = c.gy, p.on[u] = c.valid ? T(1) : T(0);

@@ -1,6 +1,6 @@
 """Op `photometric`: how well source frames, looked up through depth and pose or through flow, explain a target frame.
 
-The loss, the lookup (`warp`) and SSIM, each one fused kernel; gradients for torch tensors, none for numpy and cupy arrays.
+The loss, the lookup (`warp`) and SSIM, each one fused kernel. Torch tensors get gradients; numpy and cupy arrays do not.
 """
 
 from __future__ import annotations
