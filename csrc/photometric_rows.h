@@ -151,6 +151,7 @@ FS_HD void find_row(const Looker<T>& k, std::int64_t row, const Places<T>& p) {
 template <class T>
 FS_HD void fetch_pairs(const T* plane, const std::int32_t* offset, std::int64_t width, T* pairs) {
   row_loop<T>([=] {
+#pragma GCC unroll 4
     for (std::int64_t u = 0; u < width; ++u) std::memcpy(pairs + 2 * u, plane + offset[u], 2 * sizeof(T));
   });
 }
@@ -159,6 +160,7 @@ template <class T>
 FS_HD void fetch(const Looker<T>& k, std::int64_t channel, const Places<T>& p) {
   const T* const plane = k.source + channel * k.height * k.width;
   const std::int64_t down = k.height > 1 ? k.width : 0;
+  for (std::int64_t u = 0; u < k.width; u += kRowLanes) __builtin_prefetch(plane + p.offset[u] + 3 * down);
   if (k.width > 1) {
     fetch_pairs(plane, p.offset, k.width, p.upper);
     fetch_pairs(plane + down, p.offset, k.width, p.lower);
