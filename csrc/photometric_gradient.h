@@ -6,16 +6,17 @@
 
 namespace fs {
 
-// The slopes of one channel's loss by its window means, a row each in y, square and xy; `upstream` is d loss / d SSIM.
+// The slopes of one channel's loss by its window means, a row each in y, square and difference; `upstream` is d loss /
+// d SSIM.
 template <class T, Ssim K>
 FS_HD void slope_row(const T* sums, std::int64_t step, const Window<T, K>& window, const T* upstream, T factor,
-                     std::int64_t width, T* y, T* square, T* xy) {
+                     std::int64_t width, T* y, T* square, T* difference) {
   row_loop<T>([=] {
 #pragma GCC ivdep
     for (std::int64_t u = 0; u < width; ++u) {
       const SsimSlopes<T> s = ssim_slopes(window_means<T, K>(sums, step, u, window));
       const T g = factor * upstream[u];
-      y[u] = g * s.y, square[u] = g * s.square, xy[u] = g * s.xy;
+      y[u] = g * s.y, square[u] = g * s.square, difference[u] = g * s.difference;
     }
   });
 }
@@ -65,7 +66,7 @@ FS_HD T mirrored_share(const T* end, std::int64_t inward, int m, const Window<T,
   return sum;
 }
 
-// The gradient of image row y from the sums of gather_columns: sum of weight (y' + 2 y square' + x xy').
+// The gradient of image row y from the sums of gather_columns.
 template <class T, Ssim K>
 FS_HD void gather_row(const T* sums, std::int64_t step, const Window<T, K>& window, const T* x, const T* y,
                       std::int64_t width, T* dy) {
@@ -79,15 +80,16 @@ FS_HD void gather_row(const T* sums, std::int64_t step, const Window<T, K>& wind
         const T* const at = sums + u + k - kRadius<K>;
         s0 += w * at[0], s1 += w * at[step], s2 += w * at[2 * step];
       }
-      dy[u] = s0 + 2 * y[u] * s1 + x[u] * s2;
+      dy[u] = pixel_slope({s0, s1, s2}, x[u], y[u]);
     }
   });
   for (const std::int64_t inward : {1, -1})
     for (int m = 1; m <= kRadius<K>; ++m) {
       const T* const end = inward > 0 ? sums : sums + width - 1;
       const std::int64_t u = inward > 0 ? m : width - 1 - m;
-      dy[u] += mirrored_share(end, inward, m, window) + 2 * y[u] * mirrored_share(end + step, inward, m, window) +
-               x[u] * mirrored_share(end + 2 * step, inward, m, window);
+      dy[u] += pixel_slope({mirrored_share(end, inward, m, window), mirrored_share(end + step, inward, m, window),
+                            mirrored_share(end + 2 * step, inward, m, window)},
+                           x[u], y[u]);
     }
 }
 

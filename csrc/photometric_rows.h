@@ -255,8 +255,8 @@ FS_HD WindowRows<T, K> window_rows(const T* x, const Ring<T>& y, std::int64_t ch
   return rows;
 }
 
-// Sums of x, y, x^2 + y^2 and x y over the columns of a window's rows, into four rows `step` apart, mirrored at the
-// ends.
+// Sums of x, y, x^2 + y^2 and (x - y)^2 over the columns of a window's rows, into four rows `step` apart, mirrored at
+// the ends.
 template <class T, Ssim K>
 FS_HD void column_sums(const WindowRows<T, K>& rows, const Window<T, K>& window, std::int64_t width, T* sums,
                        std::int64_t step) {
@@ -269,9 +269,9 @@ FS_HD void column_sums(const WindowRows<T, K>& rows, const Window<T, K>& window,
       for (int k = 0; k < kWindow<K>; ++k) {
         const T x = rows.x[k][u], y = rows.y[k][u], wx = window.box ? x : window.weight[k] * x,
                 wy = window.box ? y : window.weight[k] * y;
-        m.x += wx, m.y += wy, m.square += wx * x, m.square += wy * y, m.xy += wx * y;
+        m.x += wx, m.y += wy, m.square += wx * x, m.square += wy * y, m.difference += (wx - wy) * (x - y);
       }
-      sums[u] = m.x, sums[u + step] = m.y, sums[u + 2 * step] = m.square, sums[u + 3 * step] = m.xy;
+      sums[u] = m.x, sums[u + step] = m.y, sums[u + 2 * step] = m.square, sums[u + 3 * step] = m.difference;
     }
   });
   for (T* sum = sums; sum < sums + 4 * step; sum += step)
@@ -285,9 +285,9 @@ FS_HD Moments<T> window_means(const T* sums, std::int64_t step, std::int64_t u, 
   for (int k = 0; k < kWindow<K>; ++k) {
     const T w = window.box ? T(1) : window.weight[k];
     const T* const at = sums + u + k - kRadius<K>;
-    m.x += w * at[0], m.y += w * at[step], m.square += w * at[2 * step], m.xy += w * at[3 * step];
+    m.x += w * at[0], m.y += w * at[step], m.square += w * at[2 * step], m.difference += w * at[3 * step];
   }
-  return {m.x * window.scale, m.y * window.scale, m.square * window.scale, m.xy * window.scale};
+  return {m.x * window.scale, m.y * window.scale, m.square * window.scale, m.difference * window.scale};
 }
 
 // Adds the error of one channel to a row; x and y are the images' own rows.

@@ -42,34 +42,42 @@ FS_HD T mirrored_weight(Ssim kind, std::int64_t centre, std::int64_t pixel, std:
   return weight;
 }
 
-// Means over a window of x, y, x^2 + y^2 and x y.
+// Means over a window of x, y, x^2 + y^2 and (x - y)^2. From the last, rather than from the mean of x y, follow a SSIM
+// of exactly 1 for equal images and full digits for nearly equal ones.
 template <class T>
 struct Moments {
-  T x, y, square, xy;
+  T x, y, square, difference;
 };
 
+// SSIM = (1 - p) (1 - q) with p = (mx - my)^2 / (mx^2 + my^2 + C1), q = var(x - y) / (vx + vy + C2).
 template <class T>
 FS_HD T ssim(const Moments<T>& m) {
-  const T product = m.x * m.y, squares = m.x * m.x + m.y * m.y;
-  const T a1 = 2 * product + T(kSsimC1), a2 = 2 * (m.xy - product) + T(kSsimC2);
+  const T step = m.x - m.y, squares = m.x * m.x + m.y * m.y;
   const T b1 = squares + T(kSsimC1), b2 = m.square - squares + T(kSsimC2);
+  const T a1 = b1 - step * step, a2 = b2 - (m.difference - step * step);
   return a1 * a2 / (b1 * b2);
 }
 
-// Slopes of SSIM by the window's means of y, of y^2 (and equally of x^2) and of x y. A pixel's gradient is the sum over
-// the windows it lies in of weight (y + 2 square y_pixel + xy x_pixel).
+// Slopes of SSIM by the window's means of y, of x^2 + y^2 and of (x - y)^2.
 template <class T>
 struct SsimSlopes {
-  T y, square, xy;
+  T y, square, difference;
 };
 
 template <class T>
 FS_HD SsimSlopes<T> ssim_slopes(const Moments<T>& m) {
-  const T product = m.x * m.y, squares = m.x * m.x + m.y * m.y;
-  const T a1 = 2 * product + T(kSsimC1), a2 = 2 * (m.xy - product) + T(kSsimC2);
+  const T step = m.x - m.y, squares = m.x * m.x + m.y * m.y;
   const T b1 = squares + T(kSsimC1), b2 = m.square - squares + T(kSsimC2);
-  const T inverse = 1 / (b1 * b2), value = a1 * a2 * inverse;
-  return {2 * inverse * (m.x * (a2 - a1) - m.y * value * (b2 - b1)), -value * b1 * inverse, 2 * a1 * inverse};
+  const T inverse = 1 / (b1 * b2), per_b1 = b2 * inverse, per_b2 = b1 * inverse;
+  const T p = step * step * per_b1, q = (m.difference - step * step) * per_b2;
+  const T y = 2 * (1 - q) * per_b1 * (step + m.y * p) - 2 * (1 - p) * per_b2 * (step + m.y * q);
+  return {y, (1 - p) * q * per_b2, -(1 - p) * per_b2};
+}
+
+// A pixel's gradient from the weighted sum of the slopes of the windows it lies in.
+template <class T>
+FS_HD T pixel_slope(const SsimSlopes<T>& sum, T x, T y) {
+  return sum.y + 2 * (y * sum.square + (y - x) * sum.difference);
 }
 
 // The error of one channel of a pixel; (1 - SSIM) / 2 lies in [0, 1] by itself.
