@@ -1,13 +1,17 @@
-"""Times of `hn_labels`, the whole label as an op: `python -m benchmarks.bench_hn_labels [--out FILE.json]`.
+"""Times of `hn_labels`, the whole label: `python -m benchmarks.bench_hn_labels --json F.json --plot F.png`.
 
-First asserts that every setting with `plane` normals (the reference of the whole label knows only those) agrees with
-fastseg/reference on small noisy rooms; then times one 480x640 frame on one thread: the
-defaults, each gravity, each normal estimator, and a batch of 8 together. The peers' labels are in bench_labels.
+From a uint16 depth image in memory to the label map, one 480x640 frame on one thread: ours, the best assembled peer
+(`assembled`: OpenCV FALS normals, floor/wall gravity at stride 4, numpy), the public HHA algorithm with its dense
+window sums (`hha`) and with OpenCV's (`hha_opencv`). `8x480x640 label` is eight frames on 1 and 2 threads, the peer's
+frames spread over Python threads. The reference is timed at 120x160, after asserting that every setting of ours with
+`plane` normals (it knows only those) agrees with it there.
+error   share of the labelled pixels of noisy procedural rooms whose label is not the exact one
+extra   `frames_per_s_core`; `accepted`, frames labelled of `frames`
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,37 +19,46 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.posed_quality import angle_deg
-from benchmarks.timing import interleaved, one_thread, write_result
+from benchmarks import peers_hha, peers_label
+from benchmarks.posed_quality import Labeller, angle_deg
+from benchmarks.rooms_quality import score_rooms
+from benchmarks.spread import Spread
+from benchmarks.timing import OURS, Row, one_thread, plot_rows, print_rows, race, write_rows
 from fastseg.cli import run
 from fastseg.data.rooms import Rooms
+from fastseg.frames import Frame, FrameError
+from fastseg.labels.hn import HNConfig, label_frame
 from fastseg.ops import hn_labels as op
 from fastseg.reference import hn_labels as reference
 
-SETTINGS: dict[str, dict[str, Any]] = {
-    "defaults": {},
-    "manhattan": {"gravity": "manhattan"},
-    "floor_wall": {"gravity": "floor_wall"},
-    "plane R=3": {"radius": 3},
-    "pca R=3": {"estimator": "pca", "radius": 3},
+SETTINGS: Mapping[str, dict[str, Any]] = {
+    "label": {},
+    "label manhattan": {"gravity": "manhattan"},
+    "label plane r3": {"radius": 3},
+    "label plane r10": {"radius": 10},
+    "label pca r3": {"estimator": "pca", "radius": 3},
+    "label + points + normals": {"outputs": ("label", "points", "normals")},
 }
 SAME_LABEL = 0.999  # float32 sums against the reference's double move single pixels over a bin's edge
 SAME_UP_DEG = 0.05
+BATCH = 8
 
 
 @dataclass(frozen=True)
 class Config:
     """What to measure."""
 
+    frames: int = 12  # noisy procedural frames for the errors; 0 leaves the errors out
     seed: int = 20
     repeats: int = 31
     budget_s: float = 6.0
-    out: Path | None = None
+    peers: bool = True
+    json: Path | None = None
+    plot: Path | None = None
 
 
-def disagreement(setting: dict[str, Any]) -> dict[str, float]:
-    """The smallest share of equal labels and the largest angle between ups over three small noisy rooms."""
-    rooms = Rooms(6, 3, 120, 160, views=1)
+def disagreement(rooms: Rooms, setting: Mapping[str, Any]) -> dict[str, float]:
+    """The smallest share of equal labels and the largest angle between ups over small noisy rooms."""
     same, apart = [], []
     for frame_id in rooms.ids():
         frame = rooms.load(frame_id)
@@ -58,29 +71,107 @@ def disagreement(setting: dict[str, Any]) -> dict[str, float]:
     return {"same_label": min(same), "up_deg": max(apart)}
 
 
-def check() -> dict[str, dict[str, float]]:
-    """Each setting's disagreement with the reference; raises AssertionError where it is too large."""
-    found = {name: disagreement(setting) for name, setting in SETTINGS.items() if "estimator" not in setting}
+def check(config: Config) -> tuple[dict[str, dict[str, float]], list[Row]]:
+    """Each setting's disagreement with the reference, AssertionError where it is too large; both their times."""
+    rooms = Rooms(6, 3, 120, 160, views=1)
+    known = {name: s for name, s in SETTINGS.items() if not {"estimator", "outputs"} & set(s)}
+    found = {name: disagreement(rooms, setting) for name, setting in known.items()}
     for name, figures in found.items():
         assert figures["same_label"] >= SAME_LABEL and figures["up_deg"] <= SAME_UP_DEG, f"{name}: {figures}"
+    depth, camera = rooms.load(rooms.ids()[0]).depth, rooms.camera
+    both: dict[str, Callable[[], object]] = {
+        OURS: partial(op.hn_labels, depth, camera, depth_scale=0.001),
+        "reference": partial(reference.hn_labels, depth, camera, depth_scale=0.001),
+    }
+    return found, race("120x160 label", both, repeats=5, budget_s=config.budget_s / 5)
+
+
+def labellers(peers: bool) -> dict[str, Labeller]:
+    """Ours (the defaults, as an op's caller gets them through `labels.hn`) and the peers."""
+    found: dict[str, Labeller] = {OURS: lambda frame: label_frame(frame, HNConfig())}
+    if peers:
+        found["assembled"] = peers_label.label_frame
+        found["hha"] = peers_hha.label_frame
+        found["hha_opencv"] = partial(peers_hha.label_frame, sums=peers_hha.opencv_sums)
     return found
+
+
+def first_accepted(rooms: Rooms) -> Frame:
+    """The first frame that ours and the peers accept, so that all of them do all their work."""
+    for frame_id in rooms.ids():
+        frame = rooms.load(frame_id)
+        try:
+            for name, labeller in labellers(True).items():
+                if name != "hha":  # the same answer as hha_opencv's, a second later
+                    labeller(frame)
+        except FrameError:
+            continue
+        return frame
+    raise ValueError(f"none of {len(rooms.ids())} rooms is accepted by ours and the peers; raise --seed")
+
+
+def errors(config: Config) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """The rows' `error` and `extra`: what `benchmarks.rooms_quality` finds in the rooms' frames."""
+    error, extra = {}, {}
+    for name, labeller in labellers(config.peers).items():
+        if name == "hha" or not config.frames:
+            continue
+        scored = score_rooms(Rooms(config.seed, config.frames), labeller)
+        extra[name] = {"accepted": float(scored["accepted"]), "frames": float(scored["frames"])}
+        if "agreement" in scored:
+            error[name] = 1 - scored["agreement"]["label"]
+    return error, extra
+
+
+def rated(rows: list[Row], frames: int = 1) -> list[Row]:
+    """The rows with frames a second of one core."""
+    return [
+        Row(**{**vars(row), "extra": {**row.extra, "frames_per_s_core": 1e3 * frames / row.ms_median / row.threads}})
+        for row in rows
+    ]
+
+
+def frame_rows(config: Config, frame: Frame) -> list[Row]:
+    """One frame on one thread: the defaults among the peers, then every setting of ours alone."""
+    one = partial(op.hn_labels, frame.depth, frame.camera, depth_scale=frame.depth_scale)
+    calls: dict[str, Callable[[], object]] = {
+        name: partial(labeller, frame) for name, labeller in labellers(config.peers).items()
+    }
+    error, extra = errors(config)
+    times: dict[str, Any] = {"repeats": config.repeats, "budget_s": config.budget_s}
+    rows = race("480x640 label", {**calls, OURS: one}, errors=error, extra=extra, **times)
+    for name, setting in list(SETTINGS.items())[1:]:
+        rows += race(f"480x640 {name}", {OURS: partial(one, **setting)}, **times)
+    return rated(rows)
+
+
+def batch_rows(config: Config, frame: Frame, threads: int) -> list[Row]:
+    """Eight frames on `threads` threads: ours in one call, the assembled peer a frame a Python thread."""
+    batch = np.stack([frame.depth] * BATCH)
+    calls: dict[str, Callable[[], object]] = {
+        OURS: partial(op.hn_labels, batch, frame.camera, depth_scale=frame.depth_scale, threads=threads)
+    }
+    with Spread(threads) as spread:
+        if config.peers:
+            calls["assembled"] = partial(spread, peers_label.labeller, [frame] * BATCH)
+        rows = race(
+            "8x480x640 label", calls, threads=threads, repeats=config.repeats, budget_s=config.budget_s
+        )  # fmt: skip
+    return rated(rows, BATCH)
 
 
 def main(config: Config) -> int:
     """0 after printing the times; AssertionError when ours and the reference disagree."""
-    agreed = check()
-    rooms = Rooms(config.seed, 8)
-    frames = [rooms.load(frame_id) for frame_id in rooms.ids()]
-    one = partial(op.hn_labels, frames[0].depth, rooms.camera, depth_scale=0.001)
-    batch = np.stack([frame.depth for frame in frames])
-    calls: dict[str, Callable[[], object]] = {name: partial(one, **setting) for name, setting in SETTINGS.items()}
-    calls["batch of 8"] = partial(op.hn_labels, batch, rooms.camera, depth_scale=0.001)
-    timed = interleaved(calls, config.repeats, warm_up=2, budget_s=config.budget_s)
-    for name, timing in timed.items():
-        print(f"{name:14}{timing.median_ms:9.2f} ms   {timing.min_ms:.2f} to {timing.max_ms:.2f}")
-    if config.out is not None:
-        payload = {"agreement": agreed, "times": timed}
-        print(f"written to {write_result(config.out.stem, payload, config.out.parent)}")
+    agreed, rows = check(config)
+    frame = first_accepted(Rooms(config.seed, 24))
+    rows += frame_rows(config, frame)
+    rows += [row for threads in (1, 2) for row in batch_rows(config, frame, threads)]
+    print_rows(rows)
+    if config.json is not None:
+        more = {"agreement": agreed, "frames": config.frames}
+        print(f"written to {write_rows('hn_labels', rows, config.json, more)}")
+    if config.plot is not None:
+        print(f"drawn in {plot_rows(rows, config.plot)}")
     return 0
 
 

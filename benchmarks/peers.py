@@ -1,4 +1,4 @@
-"""The normals a person can have today, one function a peer: Open3D, OpenCV (FALS, LINEMOD, SRI), kornia.
+"""The normals a person can have today, one function a peer: OpenCV (four methods), Open3D (two), kornia, plain numpy.
 
 Every maker takes a Camera and returns `depth metres (H, W) float32, 0 = no measurement -> normals (H, W, 3)`, NaN where
 undefined. What can be prepared once for a camera (rays, caches) is prepared by the maker and is not timed; each call
@@ -9,6 +9,7 @@ gives them; `oriented` turns them to the camera.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from fastseg.frames import Camera, Frame
 
 Array = npt.NDArray[np.float32]
 NormalsOf = Callable[[Array], Array]
-OPENCV_METHODS = ("FALS", "LINEMOD", "SRI")
+OPENCV_METHODS = ("FALS", "LINEMOD", "SRI", "CROSS_PRODUCT")
 
 
 def metres(frame: Frame) -> Array:
@@ -69,7 +70,7 @@ def open3d_normals(camera: Camera, neighbours: int = 30) -> NormalsOf:
 
 
 def opencv_normals(camera: Camera, method: str = "FALS", window: int = 7) -> NormalsOf:
-    """OpenCV 5's `RgbdNormals` of one of OPENCV_METHODS with a window of 5 or 7 pixels (its points have 4 channels)."""
+    """OpenCV 5's `RgbdNormals` of one of OPENCV_METHODS, a window of 5 or 7 pixels, on points by its `depthTo3d`."""
     import cv2
 
     code = getattr(cv2, f"RgbdNormals_RGBD_NORMALS_METHOD_{method}")
@@ -78,10 +79,9 @@ def opencv_normals(camera: Camera, method: str = "FALS", window: int = 7) -> Nor
     size = (camera.height, camera.width)
     maker = library.RgbdNormals_create(*size, cv2.CV_32F, matrix(camera), window, threshold, code)
     maker.cache()
-    ray = np.concatenate([rays(camera), np.zeros((camera.height, camera.width, 1), np.float32)], -1)
 
     def call(depth: Array) -> Array:
-        points = ray * np.where(depth > 0, depth, np.float32(np.nan))[..., None]
+        points = library.depthTo3d(np.where(depth > 0, depth, np.float32(np.nan)), matrix(camera))
         return np.asarray(maker.apply(points)[..., :3], np.float32)
 
     return call
@@ -103,7 +103,68 @@ def kornia_normals(camera: Camera) -> NormalsOf:
     return call
 
 
-def normals_peers(camera: Camera) -> dict[str, NormalsOf]:
-    """Every peer by name, Open3D's last (it is three orders slower)."""
-    peers = {f"opencv {m}": opencv_normals(camera, m) for m in OPENCV_METHODS}
-    return {**peers, "kornia": kornia_normals(camera), "open3d knn30": open3d_normals(camera)}
+def open3d_tensor_normals(camera: Camera) -> NormalsOf:
+    """Open3D's tensor images: a vertex map, then the cross product of its forward differences."""
+    import open3d
+
+    library: Any = open3d  # its stubs do not know that a tensor is made from an array
+    image, tensor = library.t.geometry.Image, library.core.Tensor
+    k = tensor(matrix(camera).astype(np.float64))
+
+    def call(depth: Array) -> Array:
+        metric = image(tensor(np.where(depth > 0, depth, np.float32(np.nan))[..., None]))
+        found = metric.create_vertex_map(k, np.nan).create_normal_map(np.nan)
+        return np.asarray(found.as_tensor().numpy(), np.float32)
+
+    return call
+
+
+def numpy_normals(camera: Camera) -> NormalsOf:
+    """The cross product of central differences of the points in plain numpy, as people write it."""
+    ray = rays(camera)
+
+    def call(depth: Array) -> Array:
+        points = ray * np.where(depth > 0, depth, np.float32(np.nan))[..., None]
+        out = np.full_like(points, np.nan)
+        across = points[1:-1, 2:] - points[1:-1, :-2]
+        along = points[2:, 1:-1] - points[:-2, 1:-1]
+        normal = np.cross(along, across)
+        out[1:-1, 1:-1] = normal / np.linalg.norm(normal, axis=-1, keepdims=True)
+        return out
+
+    return call
+
+
+def window_peers(camera: Camera, radius: int = 3) -> dict[str, NormalsOf]:
+    """What fits windows of radius `radius` or near it (OpenCV's are 5 or 7 pixels wide); PCL where it is installed.
+
+    Open3D searches 30 neighbours whatever the radius; it comes last, for it takes a second a frame.
+    """
+    peers = {f"opencv_{m.lower()}": opencv_normals(camera, m, 5 if radius < 3 else 7) for m in OPENCV_METHODS[:3]}
+    with suppress(ImportError):
+        from benchmarks.peers_pcl import pcl_normals
+
+        for method in ("covariance", "gradient"):
+            peers[f"pcl_{method}"] = pcl_normals(camera, method, 2 * radius + 1)
+    return {**peers, "open3d_knn": open3d_normals(camera)}
+
+
+def cross_peers(camera: Camera) -> dict[str, NormalsOf]:
+    """What takes cross products of differences of neighbouring points, no window."""
+    return {
+        "opencv_cross_product": opencv_normals(camera, "CROSS_PRODUCT"),
+        "open3d_tensor": open3d_tensor_normals(camera),
+        "kornia": kornia_normals(camera),
+        "numpy": numpy_normals(camera),
+    }
+
+
+def missing_peers() -> dict[str, str]:
+    """Each peer of `window_peers` that this machine lacks, with the reason."""
+    try:
+        from benchmarks.peers_pcl import pcl_normals
+
+        pcl_normals(Camera(1, 1, 0, 0, 4, 4))
+    except ImportError as error:
+        return {"pcl_covariance, pcl_gradient": str(error)}
+    return {}

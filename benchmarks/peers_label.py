@@ -27,6 +27,9 @@ class PeerLabel:
     aligned_fraction: float
 
 
+LabelOf = Callable[[Frame], PeerLabel]
+
+
 def floor_wall(normals: Double, prior: Double, rounds: tuple[tuple[float, int], ...] = ROUNDS) -> Double:
     """Up (3,) from unit normals (3, N): smallest eigenvector of sum(wall n n^T) - sum(floor n n^T), sign of the prior.
 
@@ -59,14 +62,29 @@ def gate(low: npt.NDArray[np.bool_], cosine: Array) -> float:
     return share
 
 
+Prepared = tuple[NormalsOf, Array]
+
+
 @lru_cache(maxsize=4)
-def _prepared(camera: Camera) -> tuple[NormalsOf, Array]:
+def _prepared(camera: Camera) -> Prepared:
     return opencv_normals(camera, "FALS", 7), rays(camera)
 
 
-def label_frame(frame: Frame) -> PeerLabel:
+def labeller() -> LabelOf:
+    """`label_frame` with preparations of its own, for a thread among several: OpenCV's object must not be shared."""
+    own: dict[Camera, Prepared] = {}
+
+    def call(frame: Frame) -> PeerLabel:
+        if frame.camera not in own:
+            own[frame.camera] = (opencv_normals(frame.camera, "FALS", 7), rays(frame.camera))
+        return label_frame(frame, own[frame.camera])
+
+    return call
+
+
+def label_frame(frame: Frame, prepared: Prepared | None = None) -> PeerLabel:
     """The peer's label of a frame; raises FrameError(no-depth | no-floor) as the spec's gate does."""
-    normals_of, ray = _prepared(frame.camera)
+    normals_of, ray = prepared or _prepared(frame.camera)
     depth = metres(frame)
     valid = depth > 0
     if valid.mean() < MIN_VALID:
@@ -81,6 +99,3 @@ def label_frame(frame: Frame) -> PeerLabel:
     aligned = gate(valid & (height <= floor), cosine)
     defined = valid & np.isfinite(cosine)
     return PeerLabel(bins(height - floor, cosine, defined), up, float(floor), aligned)
-
-
-LabelOf = Callable[[Frame], PeerLabel]

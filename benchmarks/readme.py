@@ -5,13 +5,13 @@ Each row names the result it comes from; a result that is not there says "not ru
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.timing import RESULTS
+from benchmarks import readme_ops
+from benchmarks.record import RESULTS
 from fastseg.cli import run
 
 README = Path(__file__).parents[1] / "README.md"
@@ -29,8 +29,7 @@ class Config:
 
 def newest(name: str) -> Result | None:
     """The newest committed result of that name, None when there is none."""
-    found = sorted(RESULTS.glob(f"{name}-20*.json"))
-    return json.loads(found[-1].read_text("utf-8")) if found else None
+    return readme_ops.newest(name, RESULTS)
 
 
 def percent(share: float) -> str:
@@ -153,9 +152,17 @@ def figures() -> str:
     if drift is not None:
         apart, turn = drift["result"]["gap"], drift["result"]["rotation_deg"]["median"]
         notes.append(f"`pose-drift-redkitchen` (its own poses drift by {turn:.1f} degrees over {apart} frames, median)")
-    tail = "CUDA kernels: compiled and emulated; not run on a GPU." if newest("device") is None else ""
+    tail = "CUDA kernels: compiled and emulated; not run on a GPU." if newest("device-stages") is None else ""
     return "\n".join(
-        [*lines, "", f"{where}From `benchmarks/results`: {', '.join(notes)}. {tail}".strip(), "", camvid()]
+        [
+            *lines,
+            "",
+            f"{where}From `benchmarks/results`: {', '.join(notes)}. {tail}".strip(),
+            "",
+            *readme_ops.lines(RESULTS),
+            "",
+            camvid(),
+        ]
     )
 
 

@@ -1,6 +1,7 @@
 // A table of contents: what Python may call. Compiled once for each backend, as _cpu, _cuda and _emu.
 #include "bindings.h"
 
+#include "decile_rank.h"
 #include "hn_labels.h"
 #include "normals.h"
 #include "photometric_bindings.h"
@@ -109,6 +110,27 @@ void bind_labels(py::module_& m) {
   m.def("hn_labels_scratch", &fs::hn_labels_scratch);
 }
 
+void bind_decile_rank(py::module_& m) {
+  m.def("decile_rank", [](const py::object& scores, const py::object& deciles, const py::object& verdict,
+                          const py::object& scratch, std::uintptr_t handle) {
+    call<fs::DecileRank>(fs::decile_rank,
+                         {view<const float, 2>(scores, "scores"), view<std::uint8_t, 2>(deciles, "deciles"),
+                          view<std::int32_t, 1>(verdict, "verdict"), view<double, 2>(scratch, "scratch")},
+                         handle);
+  });
+  m.def("ensemble_deciles",
+        [](const py::object& maps, const py::object& bounds, const py::object& mean, const py::object& deciles,
+           const py::object& verdict, const py::object& scratch, std::uintptr_t handle) {
+          call<fs::EnsembleDeciles>(
+              fs::ensemble_deciles,
+              {view<const float, 3>(maps, "maps"), view<float, 3>(bounds, "bounds"), view<float, 2>(mean, "mean"),
+               fs::DecileRank{view<const float, 2>(mean, "mean"), view<std::uint8_t, 2>(deciles, "deciles"),
+                              view<std::int32_t, 1>(verdict, "verdict"), view<double, 2>(scratch, "scratch")}},
+              handle);
+        });
+  m.def("decile_rank_scratch", &fs::decile_rank_scratch);
+}
+
 #ifdef FS_EMULATOR
 void set_schedule(const std::string& name, std::uint64_t seed) {
   static const std::map<std::string, fs::emu::Order> orders = {{"forward", fs::emu::Order::kForward},
@@ -132,7 +154,13 @@ void check_linear_algebra(const py::object& m, const py::object& value, const py
       0);
 }
 
+void check_far_index(const py::object& x, const py::object& at) {
+  call<fs::FarIndexCheck>(fs::check_far_index, {view<std::uint8_t, 3>(x, "x"), view<const std::int64_t, 2>(at, "at")},
+                          0);
+}
+
 void bind_emulator(py::module_& m) {
+  m.def("check_far_index", &check_far_index);
   m.def("check_linear_algebra", &check_linear_algebra);
   m.def("set_schedule", &set_schedule, py::arg("name"), py::arg("seed") = 0);
   m.def("check_block_sum", &check<fs::check_block_sum>);
@@ -153,6 +181,7 @@ PYBIND11_MODULE(FS_MODULE, m) {
   m.def("device_count", &device_count);
   m.def("compiled", &compiled);
   bind_labels(m);
+  bind_decile_rank(m);
   bind::photometric_functions(m);
 #ifdef FS_EMULATOR
   bind_emulator(m);

@@ -89,6 +89,11 @@ void run(void (*kernel)(EmulatorCheck), const EmulatorCheck& c, Stream stream) {
 
 }  // namespace
 
+void check_far_index(const FarIndexCheck& c, Stream stream) {
+  for_each(c.at.shape[0], stream, [=] FS_LAMBDA(std::int64_t i) {
+    c.x(c.at(i, 0), c.at(i, 1), c.at(i, 2)) += static_cast<std::uint8_t>(i + 1);
+  });
+}
 void check_linear_algebra(const LinearAlgebraCheck& c, Stream stream) {
   for_each(c.m.shape[0], stream, [=] FS_LAMBDA(std::int64_t i) { solve(c, i); });
 }

@@ -19,6 +19,13 @@ struct LinearAlgebraCheck {
   View3<float> rotation;  // (n, 3, 3)
 };
 
+// Adds i + 1 to the element at the i-th index.
+struct FarIndexCheck {
+  View3<std::uint8_t> x;         // more than 2^31 elements
+  View2<const std::int64_t> at;  // (n, 3) indices into x
+};
+
+void check_far_index(const FarIndexCheck& c, Stream stream);
 void check_linear_algebra(const LinearAlgebraCheck& c, Stream stream);
 void check_block_sum(const EmulatorCheck& c, Stream stream);
 void check_warp_sum(const EmulatorCheck& c, Stream stream);

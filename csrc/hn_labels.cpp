@@ -4,188 +4,141 @@
 #include <cmath>
 
 #include "for_each.h"
+#include "hn_labels_up.h"
 #include "normals_rows.h"
 
 namespace fs {
 namespace {
 
-constexpr std::int64_t kBlock = 1024;  // normals summed in float before the sum joins a double
-
 // What one frame's steps hand to each other; all of it lies in the worker's scratch.
 struct Workspace {
-  float* q;          // (H, W) inverse depth
-  float* height;     // (H, W) up . p, +inf without depth
+  float* z;          // (H, W) metres, 0 without depth
   float* sample[3];  // normals for gravity, `samples` of them, finite and packed
   float* low;        // candidates for the floor
-  float* row[3];     // a row of normals
-  double* rows;      // scratch of NormalRows
+  float* row[3];     // kRowsAtOnce rows of normals
+  float* rows;       // scratch of normal_rows
 };
-
-std::int64_t even(std::int64_t n) {
-  return (n + 1) / 2 * 2;
-}
 
 // Places for the sampled normals, and one to write past the last.
 std::int64_t samples(std::int64_t height, std::int64_t width, int stride) {
-  return even((height + stride - 1) / stride * ((width + stride - 1) / stride) + 1);
+  return (height + stride - 1) / stride * ((width + stride - 1) / stride) + 1;
 }
 
-Workspace cut(double* scratch, std::int64_t height, std::int64_t width, int stride) {
-  const std::int64_t size = even(height * width), sampled = samples(height, width, stride);
-  float* f = reinterpret_cast<float*>(scratch);
+Workspace cut(float* scratch, std::int64_t height, std::int64_t width, int stride) {
+  const std::int64_t size = height * width, sampled = samples(height, width, stride);
   Workspace w{};
-  w.q = f, w.height = f + size, w.low = f + 2 * size, f += 3 * size;
-  for (float*& s : w.sample) s = f, f += sampled;
-  for (float*& r : w.row) r = f, f += even(width);
-  w.rows = reinterpret_cast<double*>(f);
+  w.z = scratch, w.low = scratch + size, scratch += 2 * size;
+  for (float*& s : w.sample) s = scratch, scratch += sampled;
+  for (float*& r : w.row) r = scratch, scratch += kRowsAtOnce * width;
+  w.rows = scratch;
   return w;
 }
 
+// The frame's depth as metres, so that it is converted once.
+DepthImage image_of(const HnLabels& a, const Workspace& w) {
+  return {w.z, DType::kFloat32, 1.f, a.depth.shape[1], a.depth.shape[2]};
+}
+
 // Packs the defined normals of every stride-th row and column; returns how many.
-std::int64_t sample_normals(const HnLabels& a, const Workspace& w, std::int64_t height, std::int64_t width) {
-  NormalRows sweep(w.q, height, width, a.camera, a.gravity_fit, a.stride, w.rows);
-  const std::int64_t columns = (width + a.stride - 1) / a.stride;
+std::int64_t sample_normals(const HnLabels& a, const Workspace& w) {
+  const std::int64_t width = a.depth.shape[2], columns = strip_columns(a.gravity_fit.estimator, a.stride, width);
+  const std::int64_t step = rows_at_once(a.stride) * a.stride;
+  RowPlan plan{image_of(a, w), a.camera, a.gravity_fit, a.stride, 0, 0, 0};
   std::int64_t n = 0;
-  for (std::int64_t v = 0; v < height; v += a.stride) {
-    sweep.row(v, w.row);
-    for (std::int64_t u = 0; u < columns; ++u) {
-      for (int c = 0; c < 3; ++c) w.sample[c][n] = w.row[c][u];
-      n += w.row[0][u] == w.row[0][u];
+  for (; plan.left < width; plan.left += columns) {
+    plan.right = std::min(plan.left + columns, width);
+    const std::int64_t pixels = (plan.right - plan.left + a.stride - 1) / a.stride;
+    for (std::int64_t v = 0; v < plan.depth.height; v += step) {
+      normal_rows(plan, v, w.rows, w.row, width);
+      for (std::int64_t r = 0; r * a.stride < step && v + r * a.stride < plan.depth.height; ++r)
+        for (std::int64_t u = r * width; u < r * width + pixels; ++u) {
+          for (int c = 0; c < 3; ++c) w.sample[c][n] = w.row[c][u];
+          n += w.row[0][u] == w.row[0][u];
+        }
     }
   }
   return n;
 }
 
-FS_CLONES void frame_block(const Mat3f& r, const float* x, const float* y, const float* z, std::int64_t n, float lambda,
-                           FrameSums& out) {
-  float e = 0, m0 = 0, m1 = 0, m2 = 0, m3 = 0, m4 = 0, m5 = 0, m6 = 0, m7 = 0, m8 = 0;
-#pragma omp simd reduction(+ : e, m0, m1, m2, m3, m4, m5, m6, m7, m8)
-  for (std::int64_t i = 0; i < n; ++i) {
-    FrameSums one;
-    add_to_frame(one, r, {x[i], y[i], z[i]}, lambda, 1.f);
-    e += one.objective;
-    m0 += one.m[0], m1 += one.m[1], m2 += one.m[2], m3 += one.m[3], m4 += one.m[4];
-    m5 += one.m[5], m6 += one.m[6], m7 += one.m[7], m8 += one.m[8];
-  }
-  out = {e, {m0, m1, m2, m3, m4, m5, m6, m7, m8}};
-}
-
-FS_CLONES void floor_wall_block(Vec3f up, const float* x, const float* y, const float* z, std::int64_t n, Cone cone,
-                                float (&out)[6]) {
-  float m0 = 0, m1 = 0, m2 = 0, m3 = 0, m4 = 0, m5 = 0;
-#pragma omp simd reduction(+ : m0, m1, m2, m3, m4, m5)
-  for (std::int64_t i = 0; i < n; ++i) {
-    float one[6] = {};
-    add_to_floor_wall(one, up, {x[i], y[i], z[i]}, cone, 1.f);
-    m0 += one[0], m1 += one[1], m2 += one[2], m3 += one[3], m4 += one[4], m5 += one[5];
-  }
-  out[0] = m0, out[1] = m1, out[2] = m2, out[3] = m3, out[4] = m4, out[5] = m5;
-}
-
-Mat3f single(const Mat3d& m) {
-  auto row = [](Vec3d r) { return Vec3f{static_cast<float>(r.x), static_cast<float>(r.y), static_cast<float>(r.z)}; };
-  return {row(m.r0), row(m.r1), row(m.r2)};
-}
-
-// Robust Manhattan frame: alternates soft thresholding and Procrustes; true when the objective settled.
-bool manhattan(const Rules& rules, const Workspace& w, std::int64_t n, Vec3d prior, Vec3d& up) {
-  Mat3d r = frame_of(prior);
-  double before = std::numeric_limits<double>::infinity();
-  bool settled = false;
-  for (int k = 0; k < rules.iterations && !settled; ++k) {
-    const Mat3f rf = single(r);
-    double objective = 0, m[9] = {};
-    for (std::int64_t at = 0; at < n; at += kBlock) {
-      FrameSums part;
-      frame_block(rf, w.sample[0] + at, w.sample[1] + at, w.sample[2] + at, std::min(kBlock, n - at), rules.lambda,
-                  part);
-      objective += part.objective;
-      for (int e = 0; e < 9; ++e) m[e] += part.m[e];
-    }
-    settled = before - objective < rules.tolerance * before;
-    before = objective;
-    if (!settled) r = nearest_rotation(Mat3d{{m[0], m[1], m[2]}, {m[3], m[4], m[5]}, {m[6], m[7], m[8]}});
-  }
-  up = nearest_axis(r, prior);
-  return settled;
-}
-
-Vec3d floor_wall(const Workspace& w, std::int64_t n, Vec3d up) {
-  for (int k = 0; k < kFloorWallSteps; ++k) {
-    const Vec3f at{static_cast<float>(up.x), static_cast<float>(up.y), static_cast<float>(up.z)};
-    double m[6] = {};
-    for (std::int64_t i = 0; i < n; i += kBlock) {
-      float part[6];
-      floor_wall_block(at, w.sample[0] + i, w.sample[1] + i, w.sample[2] + i, std::min(kBlock, n - i), cone_of(k),
-                       part);
-      for (int e = 0; e < 6; ++e) m[e] += part[e];
-    }
-    up = floor_wall_up(Sym3d{m[0], m[1], m[2], m[3], m[4], m[5]}, up);
-  }
-  return up;
-}
-
-FS_CLONES void height_row(const float* q, const Pinhole& k, Vec3f up, std::int64_t v, std::int64_t width, float* out) {
-  for (std::int64_t u = 0; u < width; ++u) {
-    const float h = height_along(up, k, q[u], static_cast<float>(static_cast<int>(u)), static_cast<float>(v));
-    out[u] = q[u] > 0 ? h : std::numeric_limits<float>::infinity();
-  }
-}
-
-FS_CLONES std::int64_t count_valid(const float* q, std::int64_t n) {
+FS_CLONES std::int64_t count_valid(const float* z, std::int64_t n) {
   std::int64_t valid = 0;
-  for (std::int64_t i = 0; i < n; ++i) valid += q[i] > 0;
+  for (std::int64_t i = 0; i < n; ++i) valid += z[i] > 0;
   return valid;
 }
 
-// A height that about twice the wanted share of values lies below, guessed from every 37th pixel.
-float guess(const Workspace& w, std::int64_t size, float percentile) {
+// A height that nearly twice the wanted share of values lies below, guessed from some four thousand pixels.
+float guess(const HnLabels& a, const Workspace& w, Vec3f up) {
+  const std::int64_t width = a.depth.shape[2], size = a.depth.shape[1] * width, step = size / 4096 | 1;
   std::int64_t n = 0;
-  for (std::int64_t i = 0; i < size; i += 37)
-    if (w.q[i] > 0) w.low[n++] = w.height[i];
+  for (std::int64_t i = 0; i < size; i += step)
+    if (w.z[i] > 0)
+      w.low[n++] = height_of(up, a.camera, w.z[i], static_cast<float>(i % width), static_cast<float>(i / width));
   if (n == 0) return std::numeric_limits<float>::max();
-  const std::int64_t k = std::min(n - 1, 2 * floor_rank(percentile, n) + 30);
+  const std::int64_t k = std::min(n - 1, floor_rank(a.rules.percentile, n) * 3 / 2 + 20);
   std::nth_element(w.low, w.low + k, w.low + n);
   return w.low[k];
 }
 
-// Packs the heights up to `bound`; blocks without one are passed over whole.
-FS_CLONES std::int64_t collect(const float* height, std::int64_t size, float bound, float* low) {
-  std::int64_t n = 0;
-  for (std::int64_t at = 0; at < size; at += 64) {
-    const std::int64_t end = std::min(size, at + 64);
-    int hits = 0;
-    for (std::int64_t i = at; i < end; ++i) hits += height[i] <= bound;
-    if (hits == 0) continue;
-    for (std::int64_t i = at; i < end; ++i)
-      if (height[i] <= bound) low[n++] = height[i];
+constexpr int kSpan = 64;
+
+// Heights along up of up to kSpan pixels of a row from column u on, +inf without depth.
+FS_HD void heights(const float* z, const Pinhole& k, Vec3f up, std::int64_t u, std::int64_t v, int span,
+                   float (&out)[kSpan]) {
+  const float first = static_cast<float>(static_cast<int>(u)), y = static_cast<float>(static_cast<int>(v));
+  for (int l = 0; l < span; ++l) {
+    const float h = height_of(up, k, z[u + l], first + static_cast<float>(l), y);
+    out[l] = z[u + l] > 0 ? h : std::numeric_limits<float>::infinity();
   }
+}
+
+FS_HD std::int64_t collect_pixels(const float* z, const Pinhole& k, Vec3f up, std::int64_t u, std::int64_t v, int span,
+                                  float bound, float* low, std::int64_t n) {
+  float h[kSpan];
+  heights(z, k, up, u, v, span, h);
+  int hits = 0;
+  for (int l = 0; l < span; ++l) hits += h[l] <= bound;
+  for (int l = 0; hits > 0 && l < span; ++l)
+    if (h[l] <= bound) low[n++] = h[l];
+  return n;
+}
+
+// Packs the row's heights up to `bound` behind the n there are; spans without one are passed over whole.
+FS_CLONES std::int64_t collect_row(const float* z, const Pinhole& k, Vec3f up, std::int64_t v, std::int64_t width,
+                                   float bound, float* low, std::int64_t n) {
+  std::int64_t u = 0;
+  for (; u + kSpan <= width; u += kSpan) n = collect_pixels(z, k, up, u, v, kSpan, bound, low, n);
+  return u < width ? collect_pixels(z, k, up, u, v, static_cast<int>(width - u), bound, low, n) : n;
+}
+
+std::int64_t collect(const HnLabels& a, const Workspace& w, Vec3f up, float bound) {
+  const std::int64_t width = a.depth.shape[2];
+  std::int64_t n = 0;
+  for (std::int64_t v = 0; v < a.depth.shape[1]; ++v)
+    n = collect_row(w.z + v * width, a.camera, up, v, width, bound, w.low, n);
   return n;
 }
 
 // The exact order statistic of the heights: only values up to a guess are sorted, all of them when it was too low.
-float floor_height(const Workspace& w, std::int64_t size, std::int64_t valid, float percentile) {
-  const std::int64_t rank = floor_rank(percentile, valid);
+float floor_height(const HnLabels& a, const Workspace& w, Vec3f up, std::int64_t valid) {
+  const std::int64_t rank = floor_rank(a.rules.percentile, valid);
   if (valid == 0) return std::numeric_limits<float>::quiet_NaN();
-  std::int64_t n = collect(w.height, size, guess(w, size, percentile), w.low);
-  if (n <= rank) n = collect(w.height, size, std::numeric_limits<float>::max(), w.low);
+  std::int64_t n = collect(a, w, up, guess(a, w, up));
+  if (n <= rank) n = collect(a, w, up, std::numeric_limits<float>::max());
   std::nth_element(w.low, w.low + rank, w.low + n);
   return w.low[rank];
 }
 
+// What is counted while labels are made.
 struct Counts {
   std::int64_t low = 0, defined = 0, aligned = 0;
+  std::int32_t histogram[4][256] = {};
 };
 
-constexpr int kSpan = 64;
-
-// Labels up to kSpan pixels from their heights along up and their cosines to it.
-FS_HD void label_span(const HnLabels& a, const float* height, const float* cosine, float floor, int span,
-                      std::uint8_t* label) {
+// Labels of up to kSpan pixels from their heights above the floor and their cosines to up.
+FS_HD void label_span(const HnLabels& a, const float (&h)[kSpan], const float (&c)[kSpan], int span,
+                      std::uint8_t (&label)[kSpan]) {
   const int edges = static_cast<int>(a.height_edges.size()), cosines = static_cast<int>(a.normal_cosines.size());
-  float h[kSpan] = {}, c[kSpan] = {};
   int bin[kSpan] = {};
-  for (int l = 0; l < span; ++l) h[l] = height[l] - floor, c[l] = cosine[l];
   for (int e = 0; e < edges; ++e)
     for (int l = 0; l < kSpan; ++l) bin[l] += h[l] >= a.height_edges.data[e];
   for (int e = 0; e < cosines; ++e)
@@ -193,54 +146,118 @@ FS_HD void label_span(const HnLabels& a, const float* height, const float* cosin
   for (int l = 0; l < span; ++l) label[l] = c[l] == c[l] ? static_cast<std::uint8_t>(bin[l]) : kIgnore;
 }
 
-FS_CLONES void label_row(const HnLabels& a, const Workspace& w, const float* height, float floor, Vec3f up,
-                         std::int64_t width, std::uint8_t* label, Counts& counts) {
-  std::int64_t low = 0, defined = 0, aligned = 0;
-  float* const c = w.row[0];  // the cosines take the place of the first components
-#pragma GCC ivdep
-  for (std::int64_t u = 0; u < width; ++u) {
-    c[u] = up.x * w.row[0][u] + up.y * w.row[1][u] + up.z * w.row[2][u];
-    low += height[u] <= floor, defined += (height[u] <= floor) & (c[u] == c[u]);
-    aligned += (height[u] <= floor) & (c[u] > a.rules.aligned_cosine);
-  }
-  for (std::int64_t at = 0; at < width; at += kSpan) {
-    const int span = static_cast<int>(std::min<std::int64_t>(kSpan, width - at));
-    label_span(a, height + at, c + at, floor, span, label + at);
-  }
-  counts.low += low, counts.defined += defined, counts.aligned += aligned;
+FS_HD void count_low(const float (&h)[kSpan], const float (&c)[kSpan], int span, float aligned_cosine, Counts& out) {
+  int low = 0;
+  for (int l = 0; l < span; ++l) low += h[l] <= 0;
+  if (low == 0) return;
+  int defined = 0, aligned = 0;
+  for (int l = 0; l < span; ++l)
+    defined += (h[l] <= 0) & (c[l] == c[l]), aligned += (h[l] <= 0) & (c[l] > aligned_cosine);
+  out.low += low, out.defined += defined, out.aligned += aligned;
 }
 
-// Labels the frame row by row; returns the share of the lowest points that look up.
-float write_labels(const HnLabels& a, const Workspace& w, std::int64_t frame, float floor, Vec3f up) {
-  const std::int64_t height = a.depth.shape[1], width = a.depth.shape[2], bins = a.histogram.shape[1];
-  NormalRows sweep(w.q, height, width, a.camera, a.fit, 1, w.rows);
-  Counts counts;
-  std::int32_t histogram[4][256] = {};
-  for (std::int64_t v = 0; v < height; ++v) {
-    std::uint8_t* label = &a.label(frame, v, 0);
-    sweep.row(v, w.row);
-    label_row(a, w, w.height + v * width, floor, up, width, label, counts);
-    for (std::int64_t u = 0; u < width; ++u) ++histogram[u & 3][label[u]];
+// Adds to the histogram, eight labels at a time where they are the same, as they mostly are. Four tables, because a
+// count that was just stored is slow to read again.
+FS_HD void count_labels(const std::uint8_t (&label)[kSpan], int span, Counts& out) {
+  std::uint64_t eight;
+  int l = 0;
+  for (; l + 8 <= span; l += 8) {
+    __builtin_memcpy(&eight, label + l, 8);
+    if (eight == 0x0101010101010101u * label[l])
+      out.histogram[l >> 3 & 3][label[l]] += 8;
+    else
+      for (int k = 0; k < 8; ++k) ++out.histogram[k & 3][eight >> 8 * k & 255];
   }
-  for (std::int64_t b = 0; b < bins; ++b)
-    a.histogram(frame, b) = histogram[0][b] + histogram[1][b] + histogram[2][b] + histogram[3][b];
+  for (; l < span; ++l) ++out.histogram[0][label[l]];
+}
+
+// What the labels of a row are made from.
+struct LabelRow {
+  const float* z;
+  const float* normal[3];
+  Vec3f up;
+  float floor;
+  std::int64_t v, left;  // place of the first normal
+};
+
+// Labels `span` pixels from column u on.
+FS_HD void label_pixels(const HnLabels& a, const LabelRow& row, std::int64_t u, int span, std::uint8_t* out,
+                        Counts& counts) {
+  float h[kSpan] = {}, c[kSpan] = {};
+  std::uint8_t label[kSpan] = {};
+  const float *const x = row.normal[0] + (u - row.left), *const y = row.normal[1] + (u - row.left),
+                     *const z = row.normal[2] + (u - row.left);
+  heights(row.z, a.camera, row.up, u, row.v, span, h);
+  for (int l = 0; l < span; ++l) h[l] -= row.floor, c[l] = row.up.x * x[l] + row.up.y * y[l] + row.up.z * z[l];
+  count_low(h, c, span, a.rules.aligned_cosine, counts);
+  label_span(a, h, c, span, label);
+  count_labels(label, span, counts);
+  if (out) __builtin_memcpy(out + u, label, static_cast<std::size_t>(span));
+}
+
+FS_CLONES void label_row(const HnLabels& a, const LabelRow& row, std::int64_t right, std::uint8_t* out,
+                         Counts& counts) {
+  std::int64_t u = row.left;
+  for (; u + kSpan <= right; u += kSpan) label_pixels(a, row, u, kSpan, out, counts);
+  if (u < right) label_pixels(a, row, u, static_cast<int>(right - u), out, counts);
+}
+
+// Labels a group of rows of a strip.
+void label_rows(const HnLabels& a, const Workspace& w, const RowPlan& plan, std::int64_t frame, std::int64_t v,
+                float floor, Vec3f up, Counts& counts) {
+  const std::int64_t width = plan.depth.width;
+  float* row[3] = {w.row[0], w.row[1], w.row[2]};
+  for (int axis = 0; axis < 3 && a.normals.data; ++axis) row[axis] = &a.normals(frame, axis, v, plan.left);
+  normal_rows(plan, v, w.rows, row, width);
+  for (std::int64_t r = v; r < std::min(v + kRowsAtOnce, plan.depth.height); ++r) {
+    const std::int64_t at = (r - v) * width;
+    std::uint8_t* const label = a.label.data ? &a.label(frame, r, 0) : nullptr;
+    label_row(a, {w.z + r * width, {row[0] + at, row[1] + at, row[2] + at}, up, floor, r, plan.left}, plan.right, label,
+              counts);
+  }
+}
+
+// Labels the frame strip by strip; returns the share of the lowest points that look up.
+float write_labels(const HnLabels& a, const Workspace& w, std::int64_t frame, float floor, Vec3f up) {
+  const std::int64_t width = a.depth.shape[2], columns = strip_columns(a.fit.estimator, 1, width);
+  RowPlan plan{image_of(a, w), a.camera, a.fit, 1, 0, 0, 0};
+  Counts counts;
+  for (; plan.left < width; plan.left += columns) {
+    plan.right = std::min(plan.left + columns, width);
+    for (std::int64_t v = 0; v < plan.depth.height; v += kRowsAtOnce)
+      label_rows(a, w, plan, frame, v, floor, up, counts);
+  }
+  for (std::int64_t b = 0; b < a.histogram.shape[1]; ++b) {
+    a.histogram(frame, b) = 0;
+    for (const auto& table : counts.histogram) a.histogram(frame, b) += table[b];
+  }
   return aligned_fraction(counts.low, counts.defined, counts.aligned);
 }
 
-void label_frame(const HnLabels& a, std::int64_t frame, double* scratch) {
+// The depth as metres and, when wanted, as points.
+std::int64_t read_depth(const HnLabels& a, const Workspace& w, std::int64_t frame) {
+  const DepthImage depth = image_of(a.depth, frame, a.scale);
+  for (std::int64_t v = 0; v < depth.height; ++v) {
+    float* const z = w.z + v * depth.width;
+    metres_row(depth, v, 0, depth.width, z);
+    if (a.points.data)
+      points_row(z, a.camera, v, depth.width, &a.points(frame, 0, v, 0), &a.points(frame, 1, v, 0),
+                 &a.points(frame, 2, v, 0));
+  }
+  return count_valid(w.z, depth.height * depth.width);
+}
+
+void label_frame(const HnLabels& a, std::int64_t frame, float* scratch) {
   const std::int64_t height = a.depth.shape[1], width = a.depth.shape[2], size = height * width;
   const Workspace w = cut(scratch, height, width, a.stride);
-  inverse_depth(a.depth, frame * size, size, a.scale, w.q);
-  const std::int64_t valid = count_valid(w.q, size);
+  const std::int64_t valid = read_depth(a, w, frame), n = sample_normals(a, w);
   const Vec3d prior{a.prior(frame, 0), a.prior(frame, 1), a.prior(frame, 2)};
-  const std::int64_t n = sample_normals(a, w, height, width);
+  const Sample sample{w.sample[0], w.sample[1], w.sample[2], n};
   Vec3d axis = prior;
-  const bool found = n >= a.rules.fewest_normals && manhattan(a.rules, w, n, prior, axis);
-  const Vec3d walls = found ? floor_wall(w, n, axis) : prior;
-  const Vec3d chosen = a.rules.gravity == Gravity::kManhattan ? axis : walls;
-  const Vec3f up{static_cast<float>(chosen.x), static_cast<float>(chosen.y), static_cast<float>(chosen.z)};
-  for (std::int64_t v = 0; v < height; ++v) height_row(w.q + v * width, a.camera, up, v, width, w.height + v * width);
-  const float floor = floor_height(w, size, valid, a.rules.percentile);
+  const bool found = n >= a.rules.fewest_normals && manhattan(a.rules, sample, prior, axis);
+  const Vec3d walls = found ? floor_wall(sample, axis) : prior;
+  const Vec3f up = single(a.rules.gravity == Gravity::kManhattan ? axis : walls);
+  const float floor = floor_height(a, w, up, valid);
   const float aligned = write_labels(a, w, frame, floor, up);
   const float share = size > 0 ? static_cast<float>(valid) / static_cast<float>(size) : 0.f;
   const float disagreement = found ? angle_deg(axis, walls) : std::numeric_limits<float>::quiet_NaN();
@@ -253,13 +270,15 @@ void label_frame(const HnLabels& a, std::int64_t frame, double* scratch) {
 }  // namespace
 
 std::int64_t hn_labels_scratch(std::int64_t height, std::int64_t width, int radius, int stride) {
-  return (3 * even(height * width) + 3 * samples(height, width, stride) + 3 * even(width)) / 2 +
-         normal_rows_scratch(width, radius);
+  const std::int64_t floats = 2 * height * width + 3 * samples(height, width, stride) + 3 * kRowsAtOnce * width +
+                              normal_rows_scratch(width, radius);
+  return (floats + 1) / 2;
 }
 
 void hn_labels(const HnLabels& args, Stream) {
-  for_each_worker(args.depth.shape[0], args.scratch.shape[0],
-                  [&](std::int64_t frame, std::int64_t worker) { label_frame(args, frame, &args.scratch(worker, 0)); });
+  for_each_worker(args.depth.shape[0], args.scratch.shape[0], [&](std::int64_t frame, std::int64_t worker) {
+    label_frame(args, frame, reinterpret_cast<float*>(&args.scratch(worker, 0)));
+  });
 }
 
 }  // namespace fs

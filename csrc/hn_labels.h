@@ -124,9 +124,9 @@ FS_HD std::int64_t floor_rank(float percentile, std::int64_t n) {
   return static_cast<std::int64_t>(static_cast<double>(percentile) / 100 * static_cast<double>(n - 1));
 }
 
-// Height of a pixel's point along up: up . p, with p = ray / q.
-FS_HD float height_along(Vec3f up, const Pinhole& k, float q, float u, float v) {
-  return dot(up, ray(k, u, v)) / q;
+// Height of a pixel's point along up: up . p, with p = z ray.
+FS_HD float height_of(Vec3f up, const Pinhole& k, float z, float u, float v) {
+  return dot(up, ray(k, u, v)) * z;
 }
 
 // The label of a point `height` above the floor whose normal has cosine `c` to up; ignore when c is NaN.

@@ -1,10 +1,9 @@
-// Sixteen pixels side by side on the CPU; the compiler cuts them into whatever registers the machine has.
+// Sixteen pixels side by side on the CPU; the compiler cuts them into whatever registers the machine has. Only for
+// sums and products: GCC takes comparisons and selections of such vectors apart before FS_CLONES has chosen a machine,
+// so these belong into loops over arrays, which become vectors afterwards.
 #pragma once
 
 #include "core.h"
-
-// Lanes never cross a call that is not inlined, so their calling convention does not matter.
-#pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace fs {
 
@@ -15,6 +14,15 @@ FS_HD Lanes at(const float* p) {
   Lanes out;
   __builtin_memcpy(&out, p, sizeof out);
   return out;
+}
+
+FS_HD void put(float* p, Lanes value) {
+  __builtin_memcpy(p, &value, sizeof value);
+}
+
+// n rounded up to whole lanes.
+FS_HD std::int64_t whole_lanes(std::int64_t n) {
+  return (n + kLanes - 1) / kLanes * kLanes;
 }
 
 }  // namespace fs

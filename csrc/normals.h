@@ -55,7 +55,7 @@ FS_HD float inverse(float z) {
 }
 
 FS_HD Vec3f ray(const Pinhole& k, float u, float v) {
-  return {(u - k.cx) / k.fx, (v - k.cy) / k.fy, 1.f};
+  return {(u - k.cx) * (1 / k.fx), (v - k.cy) * (1 / k.fy), 1.f};
 }
 
 // Sums over the valid pixels of a window; i and j count columns and rows from the pixel, d = 1 / z - base. With a base
@@ -71,27 +71,42 @@ struct PlaneSums {
 FS_HD Vec3f cross_normal(Vec3f du, Vec3f dv, bool valid) {
   const Vec3f n = cross(dv, du);
   const float square = dot(n, n);
-  return ((valid & (square > 0)) ? 1 / std::sqrt(square) : std::numeric_limits<float>::quiet_NaN()) * n;
+  return ((valid & (square > 0)) ? inverse_sqrt(square) : std::numeric_limits<float>::quiet_NaN()) * n;
+}
+
+// What the places of a window's valid pixels alone decide: their mean, and the inverse of their scatter.
+struct PlanePlaces {
+  float inv, mi, mj;    // 1 / n; mean column and row
+  float pii, pij, pjj;  // inverse of the 2x2 scatter over n; NaN when the places decide no plane
+};
+
+FS_HD PlanePlaces plane_places(float n, float i, float j, float ii, float ij, float jj, int smallest) {
+  const float inv = 1 / (n > 1 ? n : 1.f), mi = i * inv, mj = j * inv;
+  const float cii = ii * inv - mi * mi, cij = ij * inv - mi * mj, cjj = jj * inv - mj * mj;
+  const float det = cii * cjj - cij * cij;
+  const bool solvable = (n >= static_cast<float>(smallest)) & (det > 1e-6f * cii * cjj);
+  const float inv_det = solvable ? 1 / det : std::numeric_limits<float>::quiet_NaN();
+  return {inv, mi, mj, cjj * inv_det, -cij * inv_det, cii * inv_det};
 }
 
 // The normal at pixel (u, v) of the plane 1/z = a X/Z + b Y/Z + c fitted to the window by least squares, which is
 // -(a, b, c) made unit; NaN when undefined. In pixels 1/z = alpha i + beta j + gamma, so a = alpha fx, b = beta fy.
-FS_HD Vec3f plane_normal(const PlaneSums& s, const Pinhole& k, const Fit& fit, float u, float v, bool valid) {
-  const float inv = 1 / (s.n > 1 ? s.n : 1.f);
-  const float mi = s.i * inv, mj = s.j * inv, md = s.d * inv;
-  const float cii = s.ii * inv - mi * mi, cij = s.ij * inv - mi * mj, cjj = s.jj * inv - mj * mj;
-  const float cid = s.id * inv - mi * md, cjd = s.jd * inv - mj * md, cdd = s.dd * inv - md * md;
-  const float det = cii * cjj - cij * cij;
-  const bool solvable = (s.n >= static_cast<float>(fit.smallest)) & (det > 1e-6f * cii * cjj) & valid;
-  const float inv_det = 1 / (solvable ? det : 1.f);
-  const float alpha = (cid * cjj - cjd * cij) * inv_det, beta = (cjd * cii - cid * cij) * inv_det;
-  const float gamma = s.base + md - alpha * mi - beta * mj;
+// d, id, jd, dd and base as in PlaneSums.
+FS_HD Vec3f plane_normal(const PlanePlaces& p, float d, float id, float jd, float dd, float base, const Pinhole& k,
+                         const Fit& fit, float u, float v, bool valid) {
+  const float md = d * p.inv, cid = id * p.inv - p.mi * md, cjd = jd * p.inv - p.mj * md, cdd = dd * p.inv - md * md;
+  const float alpha = cid * p.pii + cjd * p.pij, beta = cid * p.pij + cjd * p.pjj;
+  const float gamma = base + md - alpha * p.mi - beta * p.mj;
   const float residual2 = cdd - alpha * cid - beta * cjd;
   const float a = alpha * k.fx, b = beta * k.fy, c = gamma - alpha * (u - k.cx) - beta * (v - k.cy);
   const float limit = fit.max_residual + fit.residual0 * gamma * gamma;  // of the rms in 1/z = (rms dz) / z^2
-  const bool defined = solvable & (gamma > 0) & (residual2 <= limit * limit);
-  const float scale = defined ? -1 / std::sqrt(a * a + b * b + c * c) : std::numeric_limits<float>::quiet_NaN();
+  const bool defined = valid & (gamma > 0) & (residual2 <= limit * limit);
+  const float scale = (defined ? -1.f : std::numeric_limits<float>::quiet_NaN()) * inverse_sqrt(a * a + b * b + c * c);
   return {a * scale, b * scale, c * scale};
+}
+FS_HD Vec3f plane_normal(const PlaneSums& s, const Pinhole& k, const Fit& fit, float u, float v, bool valid) {
+  return plane_normal(plane_places(s.n, s.i, s.j, s.ii, s.ij, s.jj, fit.smallest), s.d, s.id, s.jd, s.dd, s.base, k,
+                      fit, u, v, valid);
 }
 
 // Sums over the neighbours that lie on the pixel's own surface; p is a neighbour's point less the pixel's point.

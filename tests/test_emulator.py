@@ -113,6 +113,20 @@ else:
 """)
 
 
+def test_an_index_beyond_two_to_the_31_reaches_its_own_element(tmp_path: Path) -> None:
+    _passes(f"""
+shape = (3, 40000, 20000)  # 2.4e9 elements in a file with holes: only the pages touched exist
+x = np.memmap({str(tmp_path / "far")!r}, np.uint8, "w+", shape=shape)
+at = np.array([[0, 0, 0], [2, 39999, 19999], [2, 27374, 3647], [2, 27374, 3648], [1, 39999, 19999], [2, 0, 0]])
+emu.check_far_index(describe(x), describe(at))
+assert [int(x[tuple(i)]) for i in at] == [1, 2, 3, 4, 5, 6]
+flat = np.ravel_multi_index(at.T, shape)
+assert flat[2] == 2**31 - 1 and flat[3] == 2**31
+around = np.concatenate([flat[:, None] + np.arange(-40, 41)]).ravel() % x.size
+assert int(x.reshape(-1)[np.unique(around)].sum()) == 21, "something else was written near by"
+""")
+
+
 def test_small_linear_algebra_agrees_with_numpy() -> None:
     _passes("""
 random = np.random.default_rng(0)

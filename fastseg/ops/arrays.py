@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -17,28 +19,45 @@ Described: TypeAlias = tuple[int, str, bool, tuple[int, ...]]
 CPU_MODULE = "fastseg._cpu"
 CUDA_MODULE = "fastseg._cuda"
 KEPT_BYTES = 64 << 20
+KEPT_SMALL = 256
+NUMPY_NAMES = {np.dtype(n).str: n for n in ("uint8", "uint16", "int32", "int64", "float16", "float32", "float64")}
+P = ParamSpec("P")
+R = TypeVar("R")
 _thread = threading.local()
+_kept_small: dict[tuple[Any, ...], Array] = {}
 
 
 def library(name: str, array: Array) -> str:
-    """`"numpy"`, `"torch"` or `"cupy"`, whichever `array` (the argument called `name`) belongs to; else TypeError."""
+    """`"numpy"`, `"torch"` or `"cupy"`, whichever `array` (the argument called `name`) belongs to; else TypeError.
+
+    Subclasses count as their library's (memmap, Parameter), but not numpy's masked arrays: kernels read no mask.
+    """
+    if type(array) is np.ndarray:
+        return "numpy"  # at once: a small op spends more time here than in its kernel
     for kind in type(array).__mro__:
         root = kind.__module__.partition(".")[0]
+        if (root, kind.__name__) == ("numpy", "MaskedArray"):
+            raise TypeError(f"{name} must have no mask; got a masked array: fill it with what means `not measured`")
         if (root, kind.__name__) in {("numpy", "ndarray"), ("torch", "Tensor"), ("cupy", "ndarray")}:
             return root
-    raise TypeError(f"{name} must be a numpy, torch or cupy array; got {type(array).__name__}")
+    exchanged = hasattr(array, "__dlpack__") or hasattr(array, "__cuda_array_interface__")
+    hint = "; torch.from_dlpack or cupy.asarray makes one of it without a copy" if exchanged else ""
+    raise TypeError(f"{name} must be a numpy, torch or cupy array; got {type(array).__name__}{hint}")
 
 
 def dtype_name(array: Array) -> str:
     """The element type's name without its library, `"float32"` for numpy's, torch's and cupy's alike."""
+    if isinstance(array, np.ndarray):
+        return NUMPY_NAMES.get(array.dtype.str) or str(array.dtype)
     return str(array.dtype).removeprefix("torch.")
 
 
 def on_device(array: Array) -> bool:
     """True when the array lies in CUDA memory; ValueError for a device that is neither CPU nor CUDA."""
-    kind = library("array", array)
-    if kind != "torch":
-        return kind == "cupy"
+    if isinstance(array, np.ndarray):
+        return False
+    if library("array", array) == "cupy":
+        return True
     if array.device.type not in ("cpu", "cuda"):
         raise ValueError(f"arrays must lie on the CPU or a CUDA device; got a tensor on {array.device}")
     return bool(array.device.type == "cuda")
@@ -46,11 +65,17 @@ def on_device(array: Array) -> bool:
 
 def is_contiguous(array: Array) -> bool:
     """True when the elements lie one after another, last index fastest, aligned and in native byte order."""
-    if library("array", array) == "torch":
-        return bool(array.is_contiguous()) and not array.is_conj() and not array.is_neg()
     if isinstance(array, np.ndarray):
         return bool(array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative)
+    if library("array", array) == "torch":
+        conjugated = array.dtype.is_complex and array.is_conj()
+        return _is_plain(array) and bool(array.is_contiguous()) and not conjugated
     return bool(array.flags.c_contiguous)
+
+
+def _is_plain(tensor: Array) -> bool:
+    """False for tensors whose elements are not simply stored: sparse, mkldnn, nested, quantised."""
+    return str(tensor.layout) == "torch.strided" and not tensor.is_nested and not tensor.is_quantized
 
 
 def check(
@@ -66,9 +91,12 @@ def check(
     shape   one entry an axis: a number, or a letter for any length; a letter already in `sizes` must have that length;
             a first entry in brackets, `"[N]"`, may be absent from the array and is then bound to 1
     like    the array whose library and device this one must share
-    Raises TypeError for something that is no array or of another dtype, ValueError for another shape or place.
+    Raises TypeError for something that is no array, has a mask, is sparse, nested or quantised, or is of another dtype;
+    ValueError for another shape, layout or place.
     """
-    library(name, array)
+    kind = library(name, array)
+    if kind == "torch" and not _is_plain(array):
+        raise TypeError(f"{name} must be a plain dense tensor; got {_form(array)}")
     accepted = (dtypes,) if isinstance(dtypes, str) else dtypes
     bound = _bind(tuple(array.shape), shape, dict(sizes or {}))
     wrong_type = dtype_name(array) not in accepted
@@ -80,6 +108,12 @@ def check(
     if like is not None and place(array) != place(like):
         raise ValueError(f"{name} must be a {place(like)} array like the other arguments; got a {place(array)} array")
     return bound
+
+
+def _form(tensor: Array) -> str:
+    """What a tensor is that is not plain, in words."""
+    form = "nested" if tensor.is_nested else "quantised" if tensor.is_quantized else str(tensor.layout)
+    return f"a {form.removeprefix('torch.')} tensor"
 
 
 def _bind(lengths: tuple[int, ...], shape: tuple[str | int, ...], bound: dict[str, int]) -> dict[str, int] | None:
@@ -140,24 +174,44 @@ def scratch(like: Array, workers: int, size: int) -> Array:
 
 
 def moved(like: Array, small: np.ndarray[Any, Any]) -> Array:
-    """A few numbers (edges, priors) as an array in the library and on the device of `like`."""
+    """A few numbers (edges, priors) as an array in the library and on the device of `like`; not to be written to.
+
+    A GPU keeps what it was given once, without end up to KEPT_SMALL arrays: uploading waits for the stream, which CUDA
+    graphs forbid, so capture needs one call before it; and what is kept for good is safe on every stream.
+    """
     kind = library("like", like)
-    if kind == "torch":
-        return importlib.import_module("torch").as_tensor(small, device=like.device)
-    if kind == "numpy":
-        return small
+    if not on_device(like):
+        return importlib.import_module("torch").from_numpy(small) if kind == "torch" else small
+    key = (place(like), small.dtype.str, small.shape, small.tobytes())
+    found = _kept_small.get(key)
+    if found is None:
+        found = _uploaded(like, small)
+        if len(_kept_small) < KEPT_SMALL:
+            _kept_small[key] = found
+    return found
+
+
+def _uploaded(like: Array, small: np.ndarray[Any, Any]) -> Array:
+    """`small` on the device of `like`, there when the call returns."""
+    if library("like", like) == "torch":
+        return importlib.import_module("torch").tensor(small, device=like.device)
+    cupy = importlib.import_module("cupy")
     with like.device:
-        return importlib.import_module("cupy").asarray(small)
+        made = cupy.asarray(small)
+        cupy.cuda.get_current_stream().synchronize()
+    return made
 
 
 def address(array: Array) -> int:
-    """The address of the first element, 0 for an array without elements."""
-    if math.prod(array.shape) == 0:
-        return 0
-    kind = library("array", array)
-    if kind == "torch":
-        return int(array.data_ptr())
-    return int(array.ctypes.data) if kind == "numpy" else int(array.data.ptr)
+    """The address of the first element, 0 for an array without elements; TypeError when there is no such memory."""
+    if isinstance(array, np.ndarray):
+        return int(array.__array_interface__["data"][0]) if array.size else 0
+    if library("array", array) == "cupy":
+        return int(array.data.ptr) if array.size else 0
+    if type(array).__module__.startswith("torch._subclasses") or array.is_neg():
+        kind = "negated view" if array.is_neg() else type(array).__name__
+        raise TypeError(f"a {kind} has no memory of its own that a kernel could read; pass a plain tensor")
+    return int(array.data_ptr()) if array.numel() else 0
 
 
 def describe(array: Array, shape: tuple[int, ...] | None = None) -> Described:
@@ -165,7 +219,7 @@ def describe(array: Array, shape: tuple[int, ...] | None = None) -> Described:
 
     shape   the axes to give it, when they are not its own: a batch of one for a single frame; the same element count
     """
-    own = tuple(int(n) for n in array.shape)
+    own = tuple(array.shape)
     if shape is not None and math.prod(shape) != math.prod(own):
         raise ValueError(f"an array of shape {own} cannot be read as {shape}")
     return address(array), dtype_name(array), on_device(array), own if shape is None else shape
@@ -174,6 +228,14 @@ def describe(array: Array, shape: tuple[int, ...] | None = None) -> Described:
 def describe_optional(array: Array | None, shape: tuple[int, ...] | None = None) -> Described | None:
     """`describe`, and None for an output that is not wanted."""
     return None if array is None else describe(array, shape)
+
+
+def fetched(array: Array) -> np.ndarray[Any, Any]:
+    """A few numbers that a kernel wrote, as a numpy array; waits for the stream of a CUDA array."""
+    kind = library("array", array)
+    if kind == "torch":
+        return np.asarray(array.detach().cpu().numpy())
+    return np.asarray(array.get() if kind == "cupy" else array)
 
 
 def stream(array: Array) -> int:
@@ -201,3 +263,17 @@ def backend(array: Array) -> ModuleType:
             f"{module} is not built for the fastseg at {importlib.import_module('fastseg').__path__[0]}: "
             f"install the checkout with `pip install -e .`{compiler}"
         ) from error
+
+
+def outside_graphs(op: Callable[P, R]) -> Callable[P, R]:
+    """`op`, which torch.compile leaves as one graph break and runs eagerly: it hands addresses to C++."""
+
+    @functools.wraps(op)
+    def call(*arguments: P.args, **options: P.kwargs) -> R:
+        torch = sys.modules.get("torch")
+        if torch is None or not torch.compiler.is_compiling():
+            return op(*arguments, **options)
+        eager: Callable[P, R] = torch.compiler.disable(op)
+        return eager(*arguments, **options)
+
+    return call

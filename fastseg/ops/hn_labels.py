@@ -53,6 +53,7 @@ def normal_edges_deg(n_normal: int) -> tuple[float, ...]:
     return tuple(90.0 * k / n_normal for k in range(1, n_normal))
 
 
+@arrays.outside_graphs
 def hn_labels(
     depth: arrays.Array, camera: Camera, *, depth_scale: float = 1.0,
     height_edges: Sequence[float] = uniform_edges(10, 2.5), n_normal: int = 2,

@@ -60,6 +60,7 @@ def check_outputs(outputs: Collection[str], known: tuple[str, ...]) -> None:
         raise ValueError(f"outputs must name one or more of {', '.join(known)}; got {outputs!r}")
 
 
+@arrays.outside_graphs
 def normals(
     depth: arrays.Array,
     camera: Camera,

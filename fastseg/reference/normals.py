@@ -19,7 +19,7 @@ def normals(
     depth: npt.NDArray[np.float32] | npt.NDArray[np.uint16],
     camera: Camera,
     *,
-    estimator: Literal["plane", "pca"] = "plane",
+    estimator: Literal["plane", "pca", "cross"] = "plane",
     radius: int = 5,
     depth_scale: float = 1.0,
     min_valid: float = 0.25,
@@ -35,6 +35,8 @@ def normals(
     smallest = max(3, int(np.ceil(min_valid * (2 * radius + 1) ** 2)))
     if estimator == "plane":
         found = _plane(z, rays[0], rays[1], radius, smallest, max_residual)
+    elif estimator == "cross":
+        found = _cross(points, radius)
     else:
         found = _pca(z, points, radius, smallest, edge_tau, edge_tau0)
     return points.astype(np.float32), found.astype(np.float32)
@@ -44,6 +46,18 @@ def _rays(camera: Camera) -> Double:
     """(3, H, W): the ray (X/Z, Y/Z, 1) of every pixel."""
     v, u = np.mgrid[0 : camera.height, 0 : camera.width].astype(np.float64)
     return np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones_like(u)])
+
+
+def _cross(points: Double, radius: int) -> Double:
+    """dv x du made unit, from the points `radius` columns and rows to either side; all five must be measured."""
+    far = np.pad(points, ((0, 0), (radius, radius), (radius, radius)), constant_values=np.nan)
+    middle = slice(radius, -radius)
+    du = far[:, middle, 2 * radius :] - far[:, middle, : -2 * radius]
+    dv = far[:, 2 * radius :, middle] - far[:, : -2 * radius, middle]
+    normal = np.cross(dv, du, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        unit = normal / np.linalg.norm(normal, axis=0)
+    return np.where(np.isfinite(points[2]) & np.isfinite(unit[0]), unit, np.nan)
 
 
 @numba.njit(cache=True)
@@ -69,7 +83,7 @@ def _plane(depth: Double, x: Double, y: Double, radius: int, smallest: int, max_
                     r += row * d
                     sdd += d * d
                     count += 1
-            if count < smallest or np.linalg.det(m) < 1e-9 * m[0, 0] * m[1, 1] * m[2, 2]:
+            if count < smallest or np.linalg.det(m) <= 1e-9 * m[0, 0] * m[1, 1] * m[2, 2]:
                 continue
             a, b, c = np.linalg.solve(m, r)
             residual = np.sqrt(max(0.0, sdd - a * r[0] - b * r[1] - c * r[2]) / count)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from benchmarks import peers, peers_hha, peers_label
 from benchmarks.normals_quality import error_deg
 from benchmarks.posed_quality import angle_deg
+from benchmarks.spread import Spread
 from fastseg.data.rooms import Rooms
 from fastseg.frames import Camera, Frame, FrameError
 
@@ -49,6 +53,36 @@ def test_kornia_finds_a_tilted_plane() -> None:
 def test_open3d_finds_a_tilted_plane() -> None:
     pytest.importorskip("open3d")
     check_plane(peers.open3d_normals(CAMERA))
+    check_plane(peers.open3d_tensor_normals(CAMERA))
+
+
+def test_central_differences_in_numpy_find_a_tilted_plane() -> None:
+    check_plane(peers.numpy_normals(CAMERA))
+
+
+def test_pcl_finds_a_tilted_plane_or_says_why_it_cannot_run() -> None:
+    reason = peers.missing_peers()
+    if reason:
+        pytest.skip(str(reason))
+    from benchmarks import peers_pcl
+
+    for method in peers_pcl.METHODS[:2]:
+        check_plane(peers_pcl.pcl_normals(CAMERA, method))
+
+
+def test_a_peer_spread_over_threads_gives_each_thread_its_own_object() -> None:
+    made = []
+
+    def make() -> Callable[[int], int]:
+        made.append(1)
+        time.sleep(0.02)  # so that the first thread does not take every item
+        return lambda item: 2 * item
+
+    for threads in (1, 2):
+        made.clear()
+        with Spread(threads) as spread:
+            assert spread(make, [1, 2, 3, 4]) == [2, 4, 6, 8] == spread(make, [1, 2, 3, 4])
+        assert len(made) == threads
 
 
 def test_hha_normals_of_a_tilted_plane_are_exact_and_undefined_without_depth() -> None:

@@ -21,10 +21,15 @@ def test_contestants_take_turns_after_the_warm_up() -> None:
 
 
 def test_a_slow_contestant_sits_out_after_three_calls() -> None:
-    found = interleaved({"slow": lambda: time.sleep(0.02), "fast": lambda: None}, 6, budget_s=0.01)
+    found = interleaved({"slow": lambda: time.sleep(0.02), "fast": lambda: None}, 6, budget_s=0.05)
     assert (found["slow"].calls, found["fast"].calls) == (3, 6)
     assert found["slow"].min_ms >= 20 > found["fast"].median_ms
     assert found["slow"].min_ms <= found["slow"].median_ms <= found["slow"].max_ms
+
+
+def test_a_contestant_that_takes_three_budgets_a_call_is_timed_once() -> None:
+    found = interleaved({"glacial": lambda: time.sleep(0.02), "fast": lambda: None}, 6, warm_up=2, budget_s=0.005)
+    assert (found["glacial"].calls, found["fast"].calls) == (1, 6)
 
 
 def test_nothing_to_time_is_refused() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fastseg.ops import arrays
+from fastseg.ops.decile_rank import decile_rank
 
 
 def test_check_binds_the_letters_of_a_shape() -> None:
@@ -97,22 +99,47 @@ def test_the_cpu_has_no_stream() -> None:
     assert arrays.stream(np.zeros(3)) == 0
 
 
-@pytest.mark.torch
-def test_torch_tensors_behave_like_numpy_arrays() -> None:
-    torch = pytest.importorskip("torch")
-    tensor = torch.zeros(2, 3)
-    assert arrays.check("x", tensor, "float32", ("N", 3)) == {"N": 2}
-    assert arrays.describe(tensor) == (tensor.data_ptr(), "float32", False, (2, 3))
-    made = arrays.empty(tensor, (4,), "float32")
-    assert isinstance(made, torch.Tensor) and math.isnan(made[0])
-    with pytest.raises(ValueError, match=r"not contiguous$"):
-        arrays.check("x", tensor.T, "float32", ("N", "M"))
-    with pytest.raises(ValueError, match="must be a numpy array like the other arguments; got a torch cpu array"):
-        arrays.check("x", tensor, "float32", ("N", "M"), like=np.zeros(2))
-    with pytest.raises(ValueError, match="got a tensor on meta"):
-        arrays.on_device(torch.zeros(2, device="meta"))
-    with pytest.raises(ValueError, match=r"not contiguous$"):
-        arrays.check("x", torch.zeros(2, dtype=torch.complex64).conj(), "complex64", ("N",))
+@pytest.mark.parametrize("thing", ["jax", "numba"])
+def test_another_library_s_array_is_refused_with_the_way_in(thing: str) -> None:
+    protocol = {"jax": "__dlpack__", "numba": "__cuda_array_interface__"}[thing]
+    foreign = type("DeviceArray", (), {protocol: None, "shape": (2,), "dtype": "float32"})()
+    words = "depth must be a numpy, torch or cupy array; got DeviceArray; torch.from_dlpack or cupy.asarray makes one"
+    with pytest.raises(TypeError, match=words):
+        arrays.check("depth", foreign, "float32", ("N",))
+
+
+def test_a_masked_array_is_refused_because_kernels_read_no_mask() -> None:
+    masked = np.ma.masked_less(np.zeros((2, 3), np.float32), 1)
+    with pytest.raises(TypeError, match="depth must have no mask; got a masked array"):
+        arrays.check("depth", masked, "float32", ("H", "W"))
+
+
+def test_a_memory_map_and_a_read_only_array_are_read_in_place(tmp_path: Path) -> None:
+    np.save(tmp_path / "scores.npy", np.arange(12, dtype=np.float32).reshape(3, 4))
+    mapped = np.load(tmp_path / "scores.npy", mmap_mode="r")
+    assert isinstance(mapped, np.memmap) and not mapped.flags.writeable
+    assert arrays.describe(mapped)[0] == mapped.ctypes.data
+    ranks = decile_rank(mapped)
+    assert type(ranks) is np.ndarray and ranks.tolist() == [[0, 0, 1, 2], [3, 4, 5, 5], [6, 7, 8, 9]]
+
+
+def test_a_gpu_is_given_the_same_few_numbers_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+    monkeypatch.setattr(arrays, "on_device", lambda _: True)
+    monkeypatch.setattr(arrays, "_kept_small", {})
+
+    def upload(_: Any, small: Any) -> Any:
+        sent.append(small)
+        return small
+
+    monkeypatch.setattr(arrays, "_uploaded", upload)
+    like, edges = np.zeros(1), np.arange(3, dtype=np.float32)
+    for small in (edges, edges.copy(), edges.astype(np.float64), edges[:2], edges[None]):
+        np.testing.assert_array_equal(arrays.moved(like, small), small)
+    assert len(sent) == 4
+    for n in range(2 * arrays.KEPT_SMALL):
+        arrays.moved(like, np.array([n]))
+    assert len(arrays._kept_small) == arrays.KEPT_SMALL
 
 
 def test_an_absent_backend_says_how_to_build_it(monkeypatch: pytest.MonkeyPatch) -> None:

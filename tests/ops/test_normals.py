@@ -88,7 +88,10 @@ def test_stride_takes_every_nth_normal(device: str, put: Put) -> None:
     depth, camera = holed(2, 34, 45), camera_of(34, 45)
     _, full = normals(put(depth), camera, radius=4)
     _, some = normals(put(depth), camera, radius=4, stride=4)
-    np.testing.assert_array_equal(host(some), host(full)[:, ::4, ::4])
+    wanted = host(full)[:, ::4, ::4]
+    np.testing.assert_array_equal(np.isnan(host(some)), np.isnan(wanted))
+    # the same windows, summed in another order: float32 rounding
+    np.testing.assert_allclose(host(some), wanted, rtol=0, atol=2e-5)
 
 
 def test_millimetres_equal_metres(device: str, put: Put) -> None:
@@ -99,7 +102,7 @@ def test_millimetres_equal_metres(device: str, put: Put) -> None:
     np.testing.assert_array_equal(host(from_raw), host(from_metres))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(
     tilt=st.floats(0, 60), turn=st.floats(0, 360), distance=st.floats(0.3, 6), estimator=st.sampled_from(["plane"]),
     radius=st.integers(2, 10),
@@ -115,7 +118,7 @@ def test_normals_of_a_tilted_plane(tilt: float, turn: float, distance: float, es
     assert angle_deg(found, normal[:, None, None] * np.ones_like(found))[defined].max() < 0.05
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(seed=st.integers(0, 10**6), factor=st.floats(0.25, 4))
 def test_scaling_the_scene_leaves_normals_alone(seed: int, factor: float) -> None:
     camera, depth = camera_of(24, 31), holed(seed, 24, 31)
@@ -126,14 +129,18 @@ def test_scaling_the_scene_leaves_normals_alone(seed: int, factor: float) -> Non
     assert np.quantile(angle_deg(near, far)[both], 0.99) < 0.1
 
 
-def test_turning_the_camera_about_its_axis_turns_the_normals(device: str, put: Put) -> None:
-    camera = Camera(40, 40, 15.5, 15.5, 32, 32)
-    depth = holed(5, 32, 32)
-    _, upright = normals(put(depth), camera, radius=3)
-    _, turned = normals(put(np.ascontiguousarray(depth[::-1, ::-1])), camera, radius=3)
-    expected = host(upright)[:, ::-1, ::-1] * np.array([-1, -1, 1])[:, None, None]
-    both = np.isfinite(expected[0]) & np.isfinite(host(turned)[0])
-    assert np.quantile(angle_deg(host(turned), expected)[both], 0.99) < 0.05
+@settings(max_examples=500, deadline=None)
+@given(seed=st.integers(0, 10**6), quarters=st.integers(1, 3), estimator=st.sampled_from(["plane", "pca"]))
+def test_turning_the_camera_about_its_axis_turns_the_normals(seed: int, quarters: int, estimator: Any) -> None:
+    camera, depth = Camera(40, 40, 15.5, 15.5, 32, 32), holed(seed, 32, 32)
+    _, upright = normals(depth, camera, radius=3, estimator=estimator)
+    _, turned = normals(np.rot90(depth, quarters).copy(), camera, radius=3, estimator=estimator)
+    back = np.rot90(turned, -quarters, (1, 2))
+    for _ in range(quarters):
+        back = np.stack([-back[1], back[0], back[2]])  # a quarter turn takes x to -y, y to x
+    both = np.isfinite(upright[0]) & np.isfinite(back[0])
+    assert (np.isfinite(upright[0]) == np.isfinite(back[0])).mean() > 0.99
+    assert np.quantile(angle_deg(back, upright)[both], 0.99) < 0.05  # float32 sums in another order
 
 
 def test_windows_across_a_depth_edge_have_no_normal(device: str, put: Put) -> None:
