@@ -4,6 +4,7 @@
 #include "decile_rank.h"
 #include "hn_labels.h"
 #include "normals.h"
+#include "photometric_bindings.h"
 
 #ifdef FS_EMULATOR
 #include "emulator.h"
@@ -181,6 +182,7 @@ PYBIND11_MODULE(FS_MODULE, m) {
   m.def("compiled", &compiled);
   bind_labels(m);
   bind_decile_rank(m);
+  bind::photometric_functions(m);
 #ifdef FS_EMULATOR
   bind_emulator(m);
 #endif

@@ -18,9 +18,9 @@ namespace bind {
 
 inline fs::DType dtype(const std::string& name) {
   static const std::map<std::string, fs::DType> types = {
-      {"uint8", fs::DType::kUint8},     {"uint16", fs::DType::kUint16},    {"int32", fs::DType::kInt32},
-      {"int64", fs::DType::kInt64},     {"float32", fs::DType::kFloat32},  {"float64", fs::DType::kFloat64},
-      {"float16", fs::DType::kFloat16}, {"bfloat16", fs::DType::kBFloat16}};
+      {"int8", fs::DType::kInt8},       {"uint8", fs::DType::kUint8},     {"uint16", fs::DType::kUint16},
+      {"int32", fs::DType::kInt32},     {"int64", fs::DType::kInt64},     {"float32", fs::DType::kFloat32},
+      {"float64", fs::DType::kFloat64}, {"float16", fs::DType::kFloat16}, {"bfloat16", fs::DType::kBFloat16}};
   const auto found = types.find(name);
   fs::require(found != types.end(), "no kernel takes elements of type " + name);
   return found->second;

@@ -42,7 +42,7 @@ struct Grid {
   unsigned x = 1, y = 1, z = 1;
 };
 
-enum class DType { kUint8, kUint16, kInt32, kInt64, kFloat32, kFloat64, kFloat16, kBFloat16 };
+enum class DType { kInt8, kUint8, kUint16, kInt32, kInt64, kFloat32, kFloat64, kFloat16, kBFloat16 };
 
 inline constexpr int kMaxRank = 5;
 
@@ -62,6 +62,7 @@ inline void require(bool condition, const std::string& message) {
 template <class T>
 constexpr DType dtype_of() {
   using U = std::remove_const_t<T>;
+  if constexpr (std::is_same_v<U, std::int8_t>) return DType::kInt8;
   if constexpr (std::is_same_v<U, std::uint8_t>) return DType::kUint8;
   if constexpr (std::is_same_v<U, std::uint16_t>) return DType::kUint16;
   if constexpr (std::is_same_v<U, std::int32_t>) return DType::kInt32;
