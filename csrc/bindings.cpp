@@ -1,6 +1,7 @@
 // A table of contents: what Python may call. Compiled once for each backend, as _cpu, _cuda and _emu.
 #include "bindings.h"
 
+#include "gated_conv_bindings.h"
 #include "hn_labels.h"
 #include "normals.h"
 
@@ -152,6 +153,7 @@ PYBIND11_MODULE(FS_MODULE, m) {
   m.def("device_count", &device_count);
   m.def("compiled", &compiled);
   bind_labels(m);
+  bind_gated_conv(m);
 #ifdef FS_EMULATOR
   bind_emulator(m);
 #endif

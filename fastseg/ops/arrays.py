@@ -201,3 +201,40 @@ def backend(array: Array) -> ModuleType:
             f"{module} is not built for the fastseg at {importlib.import_module('fastseg').__path__[0]}: "
             f"install the checkout with `pip install -e .`{compiler}"
         ) from error
+
+
+def fetched(array: Array) -> np.ndarray[Any, Any]:
+    """A few numbers that a kernel wrote, as a numpy array; waits for the stream of a CUDA array."""
+    kind = library("array", array)
+    if kind == "torch":
+        return np.asarray(array.detach().cpu().numpy())
+    return np.asarray(array.get() if kind == "cupy" else array)
+
+
+def permuted(array: Array, axes: tuple[int, ...]) -> Array:
+    """A view of the array with its axes in another order."""
+    return array.permute(axes) if library("array", array) == "torch" else array.transpose(axes)
+
+
+def contiguous(array: Array) -> Array:
+    """The array itself when its elements lie one after another, else a copy in which they do."""
+    kind = library("array", array)
+    if kind == "torch":
+        return array.contiguous()
+    return (np if kind == "numpy" else importlib.import_module("cupy")).ascontiguousarray(array)
+
+
+def cast(array: Array, dtype: str) -> Array:
+    """The array in another element type, itself when it has that type."""
+    if dtype_name(array) == dtype:
+        return array
+    if library("array", array) == "torch":
+        return array.to(getattr(importlib.import_module("torch"), dtype))
+    return array.astype(dtype)
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """The matrix product in the element type of `a`, by the library's own GEMM, which sums at least in float32."""
+    if library("a", a) != "numpy" or dtype_name(a) != "float16":
+        return a @ b
+    return (a.astype(np.float32) @ b.astype(np.float32)).astype(np.float16)  # numpy has no such GEMM for halves
