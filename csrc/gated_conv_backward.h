@@ -58,11 +58,15 @@ void spread(const Gradient<T>& g, const Pass& pass, const TapRows<T>& rows, std:
   for (std::int64_t r = 0; r < rows.count; ++r) {
     const std::int64_t i = first + rows.entry[r], at = rows.pixel[r] * g.s.inputs + from;
     const T gate = gate_of(g.a, pass, g.s.image(), pass.pixel(i));
+    const T* const x = part ? g.x + at : nullptr;
     T product = 0;
-    for (std::int64_t c = 0; c < n; ++c) g.dx[at + c] += gate * rows.to[r][c];
-    if (part == nullptr) continue;
-    for (std::int64_t c = 0; c < n; ++c) product += rows.to[r][c] * g.x[at + c];
-    part[i] += product;
+    if (n == kPanel<T>) {
+      product = add_panel(rows.to[r], gate, g.dx + at, x);
+    } else {
+      for (std::int64_t c = 0; c < n; ++c) g.dx[at + c] += gate * rows.to[r][c];
+      for (std::int64_t c = 0; part && c < n; ++c) product += rows.to[r][c] * x[c];
+    }
+    if (part) part[i] += product;
   }
 }
 
@@ -91,31 +95,24 @@ void find_dx(const Gradient<T>& g, const Pass& pass) {
   });
 }
 
-// Adds x^T (gate u) of the rows of one tap to dw (input channels from..from + n, padded output channels).
+// Adds x^T (gate u) of the rows of one tap to dw (n input channels from `from` on, padded output channels).
 template <class T>
 void add_outer(const Gradient<T>& g, const Pass& pass, TapRows<T>& rows, std::int64_t first, std::int64_t from,
-               std::int64_t n, T* scratch, T* dw) {
+               std::int64_t n, T* panels, T* dw) {
   const std::int64_t across = padded<T>(g.s.outputs);
-  T* const columns = scratch + kBlockRows * across;
   for (std::int64_t r = 0; r < rows.count; ++r) {
     const std::int64_t i = first + rows.entry[r];
-    const T gate = gate_of(g.a, pass, g.s.image(), pass.pixel(i));
-    const T* const u = g.m.u + i * g.s.outputs;
-    for (std::int64_t c = 0; c < across; ++c)
-      scratch[c / kPanel<T> * kBlockRows * kPanel<T> + r * kPanel<T> + c % kPanel<T>] =
-          c < g.s.outputs ? gate * u[c] : T(0);
-    const T* const x = g.x + rows.pixel[r] * g.s.inputs + from;
-    for (std::int64_t c = 0; c < n; ++c) columns[c * kBlockRows + r] = x[c];
+    scale_row(g.m.u + i * g.s.outputs, g.s.outputs, gate_of(g.a, pass, g.s.image(), pass.pixel(i)),
+              panels + r * kPanel<T>, kBlockRows * kPanel<T>);
+    rows.from[r] = g.x + rows.pixel[r] * g.s.inputs + from;
   }
-  for (std::int64_t c = 0; c < n; ++c) rows.from[c] = columns + c * kBlockRows, rows.to[c] = dw + c * across;
-  for (std::int64_t panel = 0; panel < across / kPanel<T>; ++panel)
-    multiply(rows.from, scratch + panel * kBlockRows * kPanel<T>, rows.to, panel * kPanel<T>, n, rows.count,
-             many_registers());
+  for (std::int64_t c = 0; c < across; c += kPanel<T>)
+    multiply_outer(rows.from, n, panels + c * kBlockRows, dw + c, across, rows.count, many_registers());
 }
 
 template <class T>
 void find_dweight(const Gradient<T>& g, const Pass& pass) {
-  const std::int64_t across = padded<T>(g.s.outputs), chunk = kBlockRows - 16;
+  const std::int64_t across = padded<T>(g.s.outputs), chunk = 128;
   const std::int64_t chunks = (g.s.inputs + chunk - 1) / chunk;
   for_each_worker(kTaps * chunks, g.a.workers, [&](std::int64_t unit, std::int64_t worker) {
     const int tap = static_cast<int>(unit / chunks);

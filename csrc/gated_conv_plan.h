@@ -47,10 +47,10 @@ std::int64_t sum_step(std::int64_t channels) {
   return padded<T>(channels) + kVector<T>;
 }
 
-// One worker's sums: of a block's pixels, and beside them a block of as many columns as it has rows.
+// One worker's sums of a block's pixels.
 template <class T>
 std::int64_t worker_sums(const Sizes& s) {
-  return kBlockRows * (std::max(sum_step<T>(s.outputs), sum_step<T>(s.inputs)) + kBlockRows);
+  return kBlockRows * std::max(sum_step<T>(s.outputs), sum_step<T>(s.inputs));
 }
 
 template <class T>

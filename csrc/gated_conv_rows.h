@@ -94,6 +94,86 @@ FS_CLONES inline void multiply(const double* const* a, const double* b, double* 
   multiply_rows(a, b, c, column, n, k, many);
 }
 
+// c[i][v] += sum_r a[r][at + i] b[r][v] for R columns `at`.. of n rows; b's rows are kPanel long, c's `step` apart.
+template <int R, int V, class T>
+FS_HD void outer_tile(const T* const* a, std::int64_t at, const T* b, T* c, std::int64_t step, std::int64_t n) {
+  constexpr int width = kVector<T>;
+  decltype(load(b)) sum[R][V];
+  for (int i = 0; i < R; ++i)
+    for (int v = 0; v < V; ++v) sum[i][v] = load(c + i * step + v * width);
+  for (std::int64_t r = 0; r < n; ++r) {
+    decltype(load(b)) weights[V];
+    const T* const row = a[r] + at;
+    for (int v = 0; v < V; ++v) weights[v] = load(b + r * kPanel<T> + v * width);
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) sum[i][v] += row[i] * weights[v];
+  }
+  for (int i = 0; i < R; ++i)
+    for (int v = 0; v < V; ++v) __builtin_memcpy(c + i * step + v * width, &sum[i][v], kBytes);
+}
+
+template <class T>
+FS_HD void outer_panel(const T* const* a, std::int64_t columns, const T* b, T* c, std::int64_t step, std::int64_t n,
+                       bool many) {
+  std::int64_t i = 0;
+  if (many)
+    for (; i + 8 <= columns; i += 8) outer_tile<8, 2>(a, i, b, c + i * step, step, n);
+  constexpr int half = kVector<T>;
+  for (; i + 4 <= columns; i += 4)
+    for (int v = 0; v < 2; ++v) outer_tile<4, 1>(a, i, b + v * half, c + i * step + v * half, step, n);
+  for (; i < columns; ++i) outer_tile<1, 2>(a, i, b, c + i * step, step, n);
+}
+
+// c[i * step + j] += sum_r a[r][i] b[r][j] for n rows, `columns` of a's columns and the kPanel of a panel b.
+FS_CLONES inline void multiply_outer(const float* const* a, std::int64_t columns, const float* b, float* c,
+                                     std::int64_t step, std::int64_t n, bool many) {
+  outer_panel(a, columns, b, c, step, n, many);
+}
+FS_CLONES inline void multiply_outer(const double* const* a, std::int64_t columns, const double* b, double* c,
+                                     std::int64_t step, std::int64_t n, bool many) {
+  outer_panel(a, columns, b, c, step, n, many);
+}
+
+// out = factor * in for n numbers, zeros after them to a whole panel; panel by panel, `panel_step` apart.
+template <class T>
+FS_HD void scaled_row(const T* __restrict in, std::int64_t n, T factor, T* __restrict out, std::int64_t panel_step) {
+  for (std::int64_t from = 0; from < n; from += kPanel<T>, out += panel_step) {
+    const std::int64_t some = n - from < kPanel<T> ? n - from : kPanel<T>;
+    if (some == kPanel<T>)
+      for (int j = 0; j < kPanel<T>; ++j) out[j] = factor * in[from + j];
+    else
+      for (int j = 0; j < kPanel<T>; ++j) out[j] = j < some ? factor * in[from + j] : T(0);
+  }
+}
+FS_CLONES inline void scale_row(const float* in, std::int64_t n, float factor, float* out, std::int64_t panel_step) {
+  scaled_row(in, n, factor, out, panel_step);
+}
+FS_CLONES inline void scale_row(const double* in, std::int64_t n, double factor, double* out, std::int64_t panel_step) {
+  scaled_row(in, n, factor, out, panel_step);
+}
+
+// dx += factor * d for a panel; returns d . x when x is given.
+template <class T>
+FS_HD T added_panel(const T* d, T factor, T* dx, const T* x) {
+  T sum = 0;
+  for (int v = 0; v < 2; ++v) {
+    const auto some = load(d + v * kVector<T>), grown = load(dx + v * kVector<T>) + factor * some;
+    __builtin_memcpy(dx + v * kVector<T>, &grown, kBytes);
+    if (x == nullptr) continue;
+    const auto product = some * load(x + v * kVector<T>);
+    for (int j = 0; j < kVector<T>; ++j) sum += product[j];
+  }
+  return sum;
+}
+FS_CLONES inline float add_panel(const float* d, float factor, float* dx, const float* x) {
+  return added_panel(d, factor, dx, x);
+}
+FS_CLONES inline double add_panel(const double* d, double factor, double* dx, const double* x) {
+  return added_panel(d, factor, dx, x);
+}
+
 // out[i * out_step + j] = in[j * in_step + i] for i < rows, j < columns, in blocks that stay in the first cache.
 template <class T>
 void transpose(const T* in, std::int64_t in_step, T* out, std::int64_t out_step, std::int64_t rows,
