@@ -2,6 +2,7 @@
 #include "bindings.h"
 
 #include "decile_rank.h"
+#include "gated_conv_bindings.h"
 #include "hn_labels.h"
 #include "normals.h"
 #include "photometric_bindings.h"
@@ -183,6 +184,7 @@ PYBIND11_MODULE(FS_MODULE, m) {
   bind_labels(m);
   bind_decile_rank(m);
   bind::photometric_functions(m);
+  bind_gated_conv(m);
 #ifdef FS_EMULATOR
   bind_emulator(m);
 #endif

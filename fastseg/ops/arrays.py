@@ -79,24 +79,21 @@ def _is_plain(tensor: Array) -> bool:
 
 
 def check(
-    name: str,
-    array: Array,
-    dtypes: str | tuple[str, ...],
-    shape: tuple[str | int, ...],
-    sizes: Mapping[str, int] | None = None,
-    like: Array = None,
-) -> dict[str, int]:
+    name: str, array: Array, dtypes: str | tuple[str, ...], shape: tuple[str | int, ...],
+    sizes: Mapping[str, int] | None = None, like: Array = None,
+) -> dict[str, int]:  # fmt: skip
     """The lengths bound to the letters of `shape`, together with `sizes`, once `array` is what the op takes.
 
     shape   one entry an axis: a number, or a letter for any length; a letter already in `sizes` must have that length;
             a first entry in brackets, `"[N]"`, may be absent from the array and is then bound to 1
     like    the array whose library and device this one must share
-    Raises TypeError for something that is no array, has a mask, is sparse, nested or quantised, or is of another dtype;
-    ValueError for another shape, layout or place.
+    Raises TypeError for no array, a masked, sparse, nested or quantised one, or another dtype; ValueError for another
+    shape, layout or place.
     """
     kind = library(name, array)
     if kind == "torch" and not _is_plain(array):
-        raise TypeError(f"{name} must be a plain dense tensor; got {_form(array)}")
+        form = "nested" if array.is_nested else "quantised" if array.is_quantized else str(array.layout)
+        raise TypeError(f"{name} must be a plain dense tensor; got a {form.removeprefix('torch.')} tensor")
     accepted = (dtypes,) if isinstance(dtypes, str) else dtypes
     bound = _bind(tuple(array.shape), shape, dict(sizes or {}))
     wrong_type = dtype_name(array) not in accepted
@@ -108,12 +105,6 @@ def check(
     if like is not None and place(array) != place(like):
         raise ValueError(f"{name} must be a {place(like)} array like the other arguments; got a {place(array)} array")
     return bound
-
-
-def _form(tensor: Array) -> str:
-    """What a tensor is that is not plain, in words."""
-    form = "nested" if tensor.is_nested else "quantised" if tensor.is_quantized else str(tensor.layout)
-    return f"a {form.removeprefix('torch.')} tensor"
 
 
 def _bind(lengths: tuple[int, ...], shape: tuple[str | int, ...], bound: dict[str, int]) -> dict[str, int] | None:
@@ -225,17 +216,15 @@ def describe(array: Array, shape: tuple[int, ...] | None = None) -> Described:
     return address(array), dtype_name(array), on_device(array), own if shape is None else shape
 
 
-def describe_optional(array: Array | None, shape: tuple[int, ...] | None = None) -> Described | None:
-    """`describe`, and None for an output that is not wanted."""
-    return None if array is None else describe(array, shape)
-
-
 def fetched(array: Array) -> np.ndarray[Any, Any]:
     """A few numbers that a kernel wrote, as a numpy array; waits for the stream of a CUDA array."""
     kind = library("array", array)
-    if kind == "torch":
-        return np.asarray(array.detach().cpu().numpy())
-    return np.asarray(array.get() if kind == "cupy" else array)
+    return np.asarray(array.detach().cpu() if kind == "torch" else array.get() if kind == "cupy" else array)
+
+
+def describe_optional(array: Array | None, shape: tuple[int, ...] | None = None) -> Described | None:
+    """`describe`, and None for an output that is not wanted."""
+    return None if array is None else describe(array, shape)
 
 
 def stream(array: Array) -> int:
@@ -268,9 +257,8 @@ def backend(array: Array) -> ModuleType:
 def outside_graphs(op: Callable[P, R]) -> Callable[P, R]:
     """A label op: `op`, which torch.compile leaves as one graph break and runs eagerly, for it hands addresses to C++.
 
-    Its results never require grad, whatever its arguments do; autocast leaves it alone, since it takes the dtypes it
-    names and no others; it neither waits for the GPU nor allocates outside the library's own allocator unless it says
-    so, so that a CUDA graph captures it once it has run before.
+    Its results never require grad; autocast leaves it alone, since it takes the dtypes it names and no others; unless
+    it says so it neither waits for the GPU nor allocates by itself, so a CUDA graph captures it after a first call.
     """
 
     @functools.wraps(op)
@@ -282,3 +270,30 @@ def outside_graphs(op: Callable[P, R]) -> Callable[P, R]:
         return eager(*arguments, **options)
 
     return call
+
+
+def permuted(array: Array, axes: tuple[int, ...]) -> Array:
+    """A view of the array with its axes in another order."""
+    return array.permute(axes) if library("array", array) == "torch" else array.transpose(axes)
+
+
+def contiguous(array: Array) -> Array:
+    """The array itself when its elements lie one after another, else a copy in which they do."""
+    kind = library("array", array)
+    if kind == "torch":
+        return array.contiguous()
+    return (np if kind == "numpy" else importlib.import_module("cupy")).ascontiguousarray(array)
+
+
+def cast(array: Array, dtype: str) -> Array:
+    """The array in another element type, itself when it has that type."""
+    if library("array", array) == "torch":
+        return array.to(getattr(importlib.import_module("torch"), dtype))
+    return array if dtype_name(array) == dtype else array.astype(dtype)
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """The matrix product in the element type of `a`, by the library's own GEMM, which sums at least in float32."""
+    if library("a", a) != "numpy" or dtype_name(a) != "float16":
+        return a @ b
+    return (a.astype(np.float32) @ b.astype(np.float32)).astype(np.float16)  # numpy has no such GEMM for halves
