@@ -1,3 +1,13 @@
+// On the GPU a frame of 480x640 float32 depth costs, at 4.0 TB/s and 925 G warp instructions a second, in the default
+// windows (5 for the label, 10 and stride 4 for gravity):
+//   kernel           bytes a pixel, in + out   floor in us   instructions a pixel   in us   bound by
+//   normals, R = 10  4 + 0.75                  0.4           150                    1.6     instructions
+//   gravity          0.75 (then L2)            0.1           50 at 15 iterations    0.5     its chain of 15 sums
+//   list             4 + 0.1                   0.3           35                     0.4     instructions, bytes
+//   floor            0.1 (then L2)             0.0           -                      0.1     its chain of 3 digits
+//   plane and label  4 + 1                     0.4           255                    2.6     instructions
+// One block makes the gravity of a frame in some 80 us, however many frames run beside it: 1.3 us a frame in a batch of
+// 64, 0.6 in a batch of 132. Points and normals add 12 bytes a pixel each when they are wanted, else nothing.
 #include "hn_labels.h"
 #include "hn_labels_gravity.h"
 #include "hn_labels_select.h"

@@ -63,12 +63,24 @@ FS_DEVICE double block_sums(const float (&value)[Count], float* shared) {
   return (total[0] + total[1]) + (total[2] + total[3]);
 }
 
-// What the first warp tells the block after a step.
+// What the first warp tells the block after a step; plain numbers, as shared memory runs no constructors.
 struct Step {
-  Mat3f frame;
-  Vec3f up;
+  float frame[9], up[3];
   int settled;
 };
+FS_DEVICE Mat3f frame_in(const Step* s) {
+  const float* const m = s->frame;
+  return {{m[0], m[1], m[2]}, {m[3], m[4], m[5]}, {m[6], m[7], m[8]}};
+}
+FS_DEVICE Vec3f up_in(const Step* s) {
+  return {s->up[0], s->up[1], s->up[2]};
+}
+FS_DEVICE void put(float* at, Vec3f a) {
+  at[0] = a.x, at[1] = a.y, at[2] = a.z;
+}
+FS_DEVICE void put(float* at, const Mat3f& m) {
+  put(at, m.r0), put(at + 3, m.r1), put(at + 6, m.r2);
+}
 
 // The normals for gravity of a frame.
 struct Sample {
@@ -97,7 +109,7 @@ FS_DEVICE bool prepare(const Sample& sample, int fewest, int* counted) {
 
 // One step of the robust Manhattan frame; `before` is the objective, kept by the first warp.
 FS_DEVICE void manhattan_step(const Rules& rules, const Sample& sample, float* shared, double& before, Step* step) {
-  const Mat3f r = step->frame;
+  const Mat3f r = frame_in(step);
   FrameSums part;
   for (int i = static_cast<int>(threadIdx.x); i < sample.n; i += kSelectThreads)
     add_to_frame(part, r, sample.at(i), rules.lambda, 1.f);
@@ -113,15 +125,15 @@ FS_DEVICE void manhattan_step(const Rules& rules, const Sample& sample, float* s
     if (threadIdx.x == 0) {
       step->settled = settled;
       if (!settled)
-        step->frame =
-            polar_rotation({{next[0], next[1], next[2]}, {next[3], next[4], next[5]}, {next[6], next[7], next[8]}});
+        put(step->frame,
+            polar_rotation({{next[0], next[1], next[2]}, {next[3], next[4], next[5]}, {next[6], next[7], next[8]}}));
     }
   }
   FS_SYNC();
 }
 
 FS_DEVICE void floor_wall_step(const Sample& sample, Cone cone, float* shared, Step* step) {
-  const Vec3f up = step->up;
+  const Vec3f up = up_in(step);
   float part[6] = {};
   for (int i = static_cast<int>(threadIdx.x); i < sample.n; i += kSelectThreads)
     add_to_floor_wall(part, up, sample.at(i), cone, 1.f);
@@ -129,7 +141,7 @@ FS_DEVICE void floor_wall_step(const Sample& sample, Cone cone, float* shared, S
   if (threadIdx.x < 32) {
     float m[6];
     for (int c = 0; c < 6; ++c) m[c] = static_cast<float>(shfl(total, c));
-    if (threadIdx.x == 0) step->up = floor_wall_up(Sym3f{m[0], m[1], m[2], m[3], m[4], m[5]}, up);
+    if (threadIdx.x == 0) put(step->up, floor_wall_up(Sym3f{m[0], m[1], m[2], m[3], m[4], m[5]}, up));
   }
   FS_SYNC();
 }
@@ -164,7 +176,8 @@ FS_DEVICE float guess_bound(const DepthFrames<T>& depth, const Rays& rays, Vec3f
 
 // Up, the estimators' disagreement, and a bound for the floor.
 template <class T>
-FS_KERNEL void __launch_bounds__(kSelectThreads) gravity_kernel(DepthFrames<T> depth, Rays rays, HnLabels a, Layout l) {
+FS_KERNEL void __launch_bounds__(kSelectThreads, 1)
+    gravity_kernel(DepthFrames<T> depth, Rays rays, HnLabels a, Layout l) {
   FS_SHARED(float, sums, kSelectWarps * 10);
   FS_SHARED(Step, step, 1);
   FS_SHARED(Search, search, 1);
@@ -177,24 +190,26 @@ FS_KERNEL void __launch_bounds__(kSelectThreads) gravity_kernel(DepthFrames<T> d
   const Vec3d prior{a.prior(frame, 0), a.prior(frame, 1), a.prior(frame, 2)};
   if (threadIdx.x == 0) {
     const Mat3d start = frame_of(prior);
-    *step = {{single(start.r0), single(start.r1), single(start.r2)}, single(prior), 0};
+    put(step->frame, Mat3f{single(start.r0), single(start.r1), single(start.r2)});
+    step->settled = 0;
   }
   const bool enough = prepare(sample, a.rules.fewest_normals, counted);
   double before = std::numeric_limits<double>::infinity();
   for (int k = 0; enough && k < a.rules.iterations && step->settled == 0; ++k)
     manhattan_step(a.rules, sample, sums, before, step);
   const bool found = step->settled != 0;
-  const Mat3f r = step->frame;
+  const Mat3f r = frame_in(step);
   const Vec3d axis = found ? nearest_axis({wide(r.r0), wide(r.r1), wide(r.r2)}, prior) : prior;
   FS_SYNC();
-  if (threadIdx.x == 0) step->up = single(axis);
+  if (threadIdx.x == 0) put(step->up, single(axis));
   FS_SYNC();
   for (int k = 0; found && k < kFloorWallSteps; ++k) floor_wall_step(sample, cone_of(k), sums, step);
-  const Vec3f up = a.rules.gravity == Gravity::kManhattan ? single(axis) : step->up;
+  const Vec3f up = a.rules.gravity == Gravity::kManhattan ? single(axis) : up_in(step);
   const float bound = guess_bound(depth, rays, up, frame, a.rules.percentile, guess, counted, {search, bucket, total});
   if (threadIdx.x != 0) return;
   a.up(frame, 0) = up.x, a.up(frame, 1) = up.y, a.up(frame, 2) = up.z;
-  a.figures(frame, kDisagreement) = found ? angle_deg(axis, wide(step->up)) : std::numeric_limits<float>::quiet_NaN();
+  a.figures(frame, kDisagreement) =
+      found ? angle_deg(axis, wide(up_in(step))) : std::numeric_limits<float>::quiet_NaN();
   l.counters[frame].found = found, l.counters[frame].bound = bound;
 }
 

@@ -122,7 +122,8 @@ FS_KERNEL void __launch_bounds__(kTileThreads)
 
 // The floor of a frame, a block each.
 template <class T>
-FS_KERNEL void __launch_bounds__(kSelectThreads) floor_kernel(DepthFrames<T> depth, Rays rays, HnLabels a, Layout l) {
+FS_KERNEL void __launch_bounds__(kSelectThreads, 1)
+    floor_kernel(DepthFrames<T> depth, Rays rays, HnLabels a, Layout l) {
   FS_SHARED(Search, search, 1);
   FS_SHARED(int, bucket, kBuckets);
   FS_SHARED(int, total, kSelectWarps);

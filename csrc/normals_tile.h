@@ -48,14 +48,16 @@ struct DepthFrames {
   }
   // Metres, 0 without measurement and outside the image.
   FS_DEVICE float at(int frame, int v, int u) const { return inside(v, u) ? metres(row(frame, v)[u], scale) : 0.f; }
-  FS_DEVICE void quad(int frame, int v, int u, float (&z)[kQuad]) const {
+  // The metres of pixels u .. u + 3 of row v; `from` is where the first lies, or would lie.
+  FS_DEVICE void quad(const T* from, int v, int u, float (&z)[kQuad]) const {
     if (fours && inside(v, u) && u % kQuad == 0) {
-      const Four<T> raw = *reinterpret_cast<const Four<T>*>(row(frame, v) + u);
+      const Four<T> raw = *reinterpret_cast<const Four<T>*>(from);
       for (int k = 0; k < kQuad; ++k) z[k] = metres(raw.x[k], scale);
     } else {
-      for (int k = 0; k < kQuad; ++k) z[k] = at(frame, v, u + k);
+      for (int k = 0; k < kQuad; ++k) z[k] = inside(v, u + k) ? metres(from[k], scale) : 0.f;
     }
   }
+  FS_DEVICE void quad(int frame, int v, int u, float (&z)[kQuad]) const { quad(row(frame, v) + u, v, u, z); }
 };
 
 template <class T>
@@ -85,12 +87,13 @@ struct Quad {
 
 // Which of the pixels u .. u + 3 are wanted: inside the image, and in a column that the stride takes.
 FS_DEVICE unsigned wanted(int u, int width, int stride) {
-  unsigned mask = 0;
-  for (int k = 0; k < kQuad; ++k) {
-    const bool taken = stride == 1 || static_cast<unsigned>(u + k) % static_cast<unsigned>(stride) == 0;
-    mask |= (taken & (u + k < width)) ? 1u << k : 0u;
-  }
-  return mask;
+  const int left = width - u;
+  const unsigned inside = left >= kQuad ? (1u << kQuad) - 1 : left > 0 ? (1u << left) - 1 : 0u;
+  if (stride == 1) return inside;
+  const int first = (stride - u % stride) % stride;  // every stride-th from there on
+  unsigned taken = 0;
+  for (int k = first; k < kQuad; k += stride) taken |= 1u << k;
+  return inside & taken;
 }
 
 // Writes points and normals; a sink is what a kernel below gives each quad to. `begin` and `end` are called by the

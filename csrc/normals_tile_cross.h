@@ -25,11 +25,13 @@ FS_KERNEL void cross_kernel(DepthFrames<T> depth, Rays rays, int radius, int str
   if (mask != 0) {
     Quad q{p.frame, v, p.u, mask, {}, {}};
     float left[kQuad], right[kQuad], above[kQuad], below[kQuad];
-    depth.quad(q.frame, v, q.u, q.z);
-    depth.quad(q.frame, v, q.u - radius, left);
-    depth.quad(q.frame, v, q.u + radius, right);
-    depth.quad(q.frame, v - radius, q.u, above);
-    depth.quad(q.frame, v + radius, q.u, below);
+    const T* const here = depth.row(p.frame, v) + p.u;
+    const std::int64_t rows = std::int64_t{radius} * depth.width;
+    depth.quad(here, v, p.u, q.z);
+    depth.quad(here - rows, v - radius, p.u, above);
+    depth.quad(here + rows, v + radius, p.u, below);
+    depth.quad(here - radius, v, p.u - radius, left);
+    depth.quad(here + radius, v, p.u + radius, right);
     for (int k = 0; k < kQuad; ++k)
       q.n[k] = quad_cross(rays, q, k, left[k], right[k], above[k], below[k], static_cast<float>(radius));
     sink.put(counts, state, q);

@@ -48,7 +48,7 @@ def test_every_frame_of_a_batch_agrees_with_the_reference(
 @pytest.mark.parametrize("radius", [1, 2, 4, 9, 32])
 @pytest.mark.parametrize("estimator", ["plane", "cross"])
 def test_windows_of_every_size_agree_with_the_reference(device: str, put: Put, estimator: Any, radius: int) -> None:
-    size = (43, 150) if radius < 10 else (35, 70)  # where windows are large, the reference takes its time
+    size = (43, 150) if radius < 10 else (35, 40)  # where windows are large, the reference takes its time
     depth, camera = holed(4, *size), camera_of(*size)
     _, found = normals(put(depth), camera, estimator=estimator, radius=radius, max_residual=0.02)
     agree(host(found), reference.normals(depth, camera, estimator=estimator, radius=radius, max_residual=0.02)[1])
@@ -84,8 +84,9 @@ def test_a_pixel_wrong_by_far_harms_its_own_windows_alone(device: str, put: Put)
     assert np.nanmax(change) < 1e-4  # the GPU's sums are relative to a depth that 32 pixels of the tile choose
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("size", [(31, 43), (32, 44)])
+@pytest.mark.parametrize(
+    ("estimator", "size"), [("plane", (31, 43)), ("plane", (32, 44)), ("pca", (31, 43)), ("cross", (32, 44))]
+)
 def test_label_points_and_normals_may_be_left_out(
     device: str, put: Put, get: Callable[[Any], Any], estimator: Any, size: tuple[int, int]
 ) -> None:
