@@ -16,6 +16,8 @@ from fastseg.reference import normals as reference
 from tests.ops.test_normals import angle_deg, camera_of, holed, host
 
 Put = Callable[[Any], Any]
+POINTS: Any = ("points",)
+NORMALS: Any = ("normals",)
 ESTIMATORS = ("plane", "pca", "cross")
 SIZES = [(1, 1), (31, 33), (33, 65), (9, 132), (41, 260)]  # widths that are cut into fours, and that are not
 
@@ -63,13 +65,13 @@ def test_an_output_left_out_leaves_the_other_as_it_was(
     depth, camera = put(three(*size)), camera_of(*size)
     options: dict[str, Any] = {"estimator": estimator, "radius": 2, "stride": stride}
     points, found = normals(depth, camera, **options)
-    only_points, nothing = normals(depth, camera, outputs=("points",), **options)
+    only_points, nothing = normals(depth, camera, outputs=POINTS, **options)
     assert nothing is None
     np.testing.assert_array_equal(host(only_points), host(points))
-    nothing, only_normals = normals(depth, camera, outputs=("normals",), **options)
+    nothing, only_normals = normals(depth, camera, outputs=NORMALS, **options)
     assert nothing is None
     np.testing.assert_array_equal(host(only_normals), host(found))
-    _, dense = normals(depth, camera, outputs=("normals",), **(options | {"stride": 1}))
+    _, dense = normals(depth, camera, outputs=NORMALS, **(options | {"stride": 1}))
     np.testing.assert_allclose(host(found), host(dense)[:, :, ::stride, ::stride], atol=5e-5)  # sums in another order
 
 
