@@ -35,7 +35,7 @@ class Stage:
 STAGES: Mapping[str, Stage] = {
     "build": Stage(200, 250),
     "rates": Stage(40, 200),
-    **{op: Stage(limit, 150) for op, limit in zip(OPS, (50, 50, 90, 90, 40), strict=True)},
+    **{op: Stage(limit, 150) for op, limit in zip(OPS, (70, 50, 100, 110, 60), strict=True)},
     "tests": Stage(150, 70),
     "memcheck": Stage(90, 30),
     "racecheck": Stage(90, 0),
