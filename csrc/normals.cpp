@@ -48,18 +48,18 @@ std::int64_t cross_pitch(std::int64_t width, int radius) {
   return whole_lanes(width + 2 * radius);
 }
 
-// The three rows of depth, then a whole row of normals when only every stride-th is wanted.
+// A whole row of normals, of which every stride-th is copied when only those are wanted. The rows of depth of the
+// window form a ring, row j in slot j mod (2 radius + 1); each is converted once.
 void cross_row(const RowPlan& plan, std::int64_t v, float* scratch, float* const (&out)[3]) {
-  const std::int64_t r = plan.fit.radius, pitch = cross_pitch(plan.depth.width, plan.fit.radius);
-  for (std::int64_t k = -1; k <= 1; ++k) {
-    float* const row = scratch + (k + 1) * pitch;
-    std::fill_n(row, pitch, 0.f);
-    if (v + k * r >= 0 && v + k * r < plan.depth.height)
-      metres_row(plan.depth, v + k * r, 0, plan.depth.width, row + r);
+  const std::int64_t r = plan.fit.radius, window = 2 * r + 1, pitch = cross_pitch(plan.depth.width, plan.fit.radius);
+  const auto slot = [&](std::int64_t j) { return scratch + (3 + (j + window) % window) * pitch; };
+  for (std::int64_t j = v == plan.first ? v - r : std::max(v - r, v + r - plan.stride + 1); j <= v + r; ++j) {
+    if (v == plan.first || j < 0 || j >= plan.depth.height) std::fill_n(slot(j), pitch, 0.f);
+    if (j >= 0 && j < plan.depth.height) metres_row(plan.depth, j, 0, plan.depth.width, slot(j) + r);
   }
-  const Cross window{scratch, scratch + pitch, scratch + 2 * pitch};
-  float* const full[3] = {scratch + 3 * pitch, scratch + 4 * pitch, scratch + 5 * pitch};
-  cross_lanes(window, plan.camera, plan.fit.radius, v, plan.depth.width, plan.stride == 1 ? out : full);
+  float* const full[3] = {scratch, scratch + pitch, scratch + 2 * pitch};
+  cross_lanes({slot(v - r), slot(v), slot(v + r)}, plan.camera, plan.fit.radius, v, plan.depth.width,
+              plan.stride == 1 ? out : full);
   for (std::int64_t p = 0; plan.stride > 1 && p * plan.stride < plan.depth.width; ++p)
     for (int axis = 0; axis < 3; ++axis) out[axis][p] = full[axis][p * plan.stride];
 }
@@ -118,7 +118,8 @@ std::int64_t strip_columns(Estimator estimator, int stride, std::int64_t width) 
 }
 
 std::int64_t normal_rows_scratch(std::int64_t width, int radius) {
-  return std::max({plane_rows_scratch(radius), pca_row_scratch(width, radius), 6 * cross_pitch(width, radius)});
+  return std::max(
+      {plane_rows_scratch(radius), pca_row_scratch(width, radius), (2 * radius + 4) * cross_pitch(width, radius)});
 }
 
 void normal_rows(const RowPlan& plan, std::int64_t v, float* scratch, float* const (&out)[3], std::int64_t pitch) {

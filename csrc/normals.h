@@ -91,16 +91,20 @@ FS_HD PlanePlaces plane_places(float n, float i, float j, float ii, float ij, fl
 
 // The normal at pixel (u, v) of the plane 1/z = a X/Z + b Y/Z + c fitted to the window by least squares, which is
 // -(a, b, c) made unit; NaN when undefined. In pixels 1/z = alpha i + beta j + gamma, so a = alpha fx, b = beta fy.
-// d, id, jd, dd and base as in PlaneSums.
+// d, id, jd, dd and base as in PlaneSums; Residual: whether the fit's residual is held against its limit.
+template <bool Residual = true>
 FS_HD Vec3f plane_normal(const PlanePlaces& p, float d, float id, float jd, float dd, float base, const Pinhole& k,
                          const Fit& fit, float u, float v, bool valid) {
-  const float md = d * p.inv, cid = id * p.inv - p.mi * md, cjd = jd * p.inv - p.mj * md, cdd = dd * p.inv - md * md;
+  const float md = d * p.inv, cid = id * p.inv - p.mi * md, cjd = jd * p.inv - p.mj * md;
   const float alpha = cid * p.pii + cjd * p.pij, beta = cid * p.pij + cjd * p.pjj;
   const float gamma = base + md - alpha * p.mi - beta * p.mj;
-  const float residual2 = cdd - alpha * cid - beta * cjd;
   const float a = alpha * k.fx, b = beta * k.fy, c = gamma - alpha * (u - k.cx) - beta * (v - k.cy);
-  const float limit = fit.max_residual + fit.residual0 * gamma * gamma;  // of the rms in 1/z = (rms dz) / z^2
-  const bool defined = valid & (gamma > 0) & (residual2 <= limit * limit);
+  bool defined = valid & (gamma > 0);
+  if constexpr (Residual) {
+    const float residual2 = dd * p.inv - md * md - alpha * cid - beta * cjd;
+    const float limit = fit.max_residual + fit.residual0 * gamma * gamma;  // of the rms in 1/z = (rms dz) / z^2
+    defined = defined & (residual2 <= limit * limit);
+  }
   const float scale = (defined ? -1.f : std::numeric_limits<float>::quiet_NaN()) * inverse_sqrt(a * a + b * b + c * c);
   return {a * scale, b * scale, c * scale};
 }

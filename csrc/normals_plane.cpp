@@ -17,8 +17,7 @@ struct Strip {
   unsigned* whole;  // a slot's blocks of lanes whose windows along the row have no hole, one bit each
   PaddedRow row;
 
-  float* kept(std::int64_t r) const { return ring + (r + slots) % slots * (kKept * kStrip); }
-  unsigned& blocks(std::int64_t r) const { return whole[(r + slots) % slots]; }
+  int slot(std::int64_t r) const { return static_cast<int>(r + slots) % slots; }  // r is at least -slots
 };
 
 Strip cut(float* scratch, int radius, int stride) {
@@ -37,18 +36,19 @@ std::int64_t floats_of(int radius, int stride) {
 }
 
 // Row r of the image joins the ring.
-void enter(const Strip& s, const RowPlan& plan, std::int64_t r) {
+void enter(const Strip& s, const RowPlan& plan, std::int64_t r, int slot) {
+  float* const kept = s.ring + static_cast<std::int64_t>(slot) * (kKept * kStrip);
   if (r < 0 || r >= plan.depth.height) {
-    std::fill_n(s.kept(r), kKept * kStrip, 0.f);
-    s.blocks(r) = 0;
+    std::fill_n(kept, kKept * kStrip, 0.f);
+    s.whole[slot] = 0;
     return;
   }
   const std::int64_t from = std::max<std::int64_t>(0, plan.left - s.radius);
   const std::int64_t to = std::min(plan.depth.width, plan.left + kStrip * s.stride + s.radius);
   metres_row(plan.depth, r, from, to, s.row.q + (from - plan.left));
   const std::int64_t pixels = (plan.right - plan.left + s.stride - 1) / s.stride;
-  s.blocks(r) = keep_row(s.row, from - plan.left, to - plan.left, static_cast<int>(whole_lanes(pixels)),
-                         plan.fit.max_residual < std::numeric_limits<float>::infinity(), s.blocks(r), s.kept(r));
+  s.whole[slot] = keep_row(s.row, from - plan.left, to - plan.left, static_cast<int>(whole_lanes(pixels)),
+                           plan.fit.max_residual < std::numeric_limits<float>::infinity(), s.whole[slot], kept);
 }
 
 // The kept rows under a group of outputs: row k is the image's row v - radius + k.
@@ -61,12 +61,12 @@ struct Rows {
 };
 
 Rows rows_under(const Strip& s, std::int64_t v) {
-  Rows rows{};
+  Rows rows;
   rows.radius = s.radius;
   unsigned blocks[kMaxRows];
-  std::int64_t slot = (v - s.radius + s.slots) % s.slots;
+  int slot = s.slot(v - s.radius);
   for (int k = 0; k < s.slots; ++k) {
-    rows.kept[k] = s.ring + slot * (kKept * kStrip), blocks[k] = s.whole[slot];
+    rows.kept[k] = s.ring + static_cast<std::int64_t>(slot) * (kKept * kStrip), blocks[k] = s.whole[slot];
     if (++slot == s.slots) slot = 0;
   }
   unsigned shared = ~0u;
@@ -165,44 +165,48 @@ struct Output {
   float *x, *y, *z;
 };
 
-FS_HD Vec3f solve(const Output& at, const PlanePlaces& places, const RowPlan& plan, bool squares, int l) {
+template <bool Squares>
+FS_HD Vec3f solve(const Output& at, const PlanePlaces& places, const RowPlan& plan, int l) {
   const Sums& s = at.sums;
-  const float u = static_cast<float>(static_cast<int>(plan.left) + l * plan.stride);
-  return plane_normal(places, s.d[at.o][l], s.id[at.o][l], s.jd[at.o][l], squares ? s.dd[at.o][l] : 0.f, 0, plan.camera,
-                      plan.fit, u, at.v, at.centre[l] > 0);
+  const float u = static_cast<float>(plan.left) + static_cast<float>(plan.stride) * static_cast<float>(l);
+  return plane_normal<Squares>(places, s.d[at.o][l], s.id[at.o][l], s.jd[at.o][l], Squares ? s.dd[at.o][l] : 0.f, 0,
+                               plan.camera, plan.fit, u, at.v, at.centre[l] > 0);
 }
 
-FS_HD void solve_whole(const Output& at, const RowPlan& plan, bool squares, int from, int to) {
+template <bool Squares>
+FS_HD void solve_whole(const Output& at, const RowPlan& plan, int from, int to) {
   const float r = static_cast<float>(plan.fit.radius), side = 2 * r + 1, n = side * side, second = n * r * (r + 1) / 3;
   const PlanePlaces places = plane_places(n, 0, 0, second, 0, second, plan.fit.smallest);
 #pragma GCC ivdep
   for (int l = from; l < to; ++l) {
-    const Vec3f normal = solve(at, places, plan, squares, l);
+    const Vec3f normal = solve<Squares>(at, places, plan, l);
     at.x[l] = normal.x, at.y[l] = normal.y, at.z[l] = normal.z;
   }
 }
 
-FS_HD void solve_holed(const Output& at, const RowPlan& plan, bool squares, int from, int to) {
+template <bool Squares>
+FS_HD void solve_holed(const Output& at, const RowPlan& plan, int from, int to) {
   const Sums& s = at.sums;
   const int o = at.o;
 #pragma GCC ivdep
   for (int l = from; l < to; ++l) {
     const PlanePlaces places =
         plane_places(s.n[o][l], s.i[o][l], s.j[o][l], s.ii[o][l], s.ij[o][l], s.jj[o][l], plan.fit.smallest);
-    const Vec3f normal = solve(at, places, plan, squares, l);
+    const Vec3f normal = solve<Squares>(at, places, plan, l);
     at.x[l] = normal.x, at.y[l] = normal.y, at.z[l] = normal.z;
   }
 }
 
 // Solves runs of blocks that are alike, `whole` telling which have no hole.
-FS_HD void solve_row(const Output& at, const RowPlan& plan, bool squares, unsigned whole, int pixels) {
+template <bool Squares>
+FS_HD void solve_row(const Output& at, const RowPlan& plan, unsigned whole, int pixels) {
   for (int from = 0, to = 0; from < pixels; from = to) {
     const unsigned kind = whole >> (from / kLanes) & 1u;
     while (to < pixels && (whole >> (to / kLanes) & 1u) == kind) to += kLanes;
     if (kind)
-      solve_whole(at, plan, squares, from, std::min(to, pixels));
+      solve_whole<Squares>(at, plan, from, std::min(to, pixels));
     else
-      solve_holed(at, plan, squares, from, std::min(to, pixels));
+      solve_holed<Squares>(at, plan, from, std::min(to, pixels));
   }
 }
 
@@ -220,8 +224,11 @@ FS_CLONES void solve_rows(const Rows& rows, const RowPlan& plan, std::int64_t v,
   for (int o = 0; o < outputs; ++o) {
     const float* const centre = rows.kept[o + rows.radius] + kCentre * kStrip;
     const std::int64_t at = o * pitch;
-    solve_row({sums, o, centre, static_cast<float>(v + o), out[0] + at, out[1] + at, out[2] + at}, plan, squares,
-              rows.whole[o], pixels);
+    const Output output{sums, o, centre, static_cast<float>(v + o), out[0] + at, out[1] + at, out[2] + at};
+    if (squares)
+      solve_row<true>(output, plan, rows.whole[o], pixels);
+    else
+      solve_row<false>(output, plan, rows.whole[o], pixels);
   }
 }
 
@@ -238,8 +245,12 @@ void plane_rows(const RowPlan& plan, std::int64_t v, float* scratch, float* cons
   const Strip s = cut(scratch, radius, plan.stride);
   if (v == plan.first) std::fill_n(scratch, floats_of(radius, plan.stride), 0.f);
   const std::int64_t step = static_cast<std::int64_t>(s.outputs) * plan.stride, bottom = v + (s.slots - radius);
-  for (std::int64_t r = v == plan.first ? v - radius : std::max(v - radius, bottom - step); r < bottom; ++r)
-    enter(s, plan, r);
+  const std::int64_t top = v == plan.first ? v - radius : std::max(v - radius, bottom - step);
+  int slot = s.slot(top);
+  for (std::int64_t r = top; r < bottom; ++r) {
+    enter(s, plan, r, slot);
+    if (++slot == s.slots) slot = 0;
+  }
   const int outputs = static_cast<int>(std::min<std::int64_t>(s.outputs, plan.depth.height - v));
   const std::int64_t pixels = (plan.right - plan.left + plan.stride - 1) / plan.stride;
   solve_rows(rows_under(s, v), plan, v, outputs, static_cast<int>(pixels), out, pitch);
