@@ -112,7 +112,7 @@ FS_DEVICE void source_errors(const Photometric<T>& a, const Region& r, int s, co
 enum class Combine { kOnly, kMin, kMean };  // one source and no auto-mask; Reduce's two
 
 template <class T, Ssim K, Combine C>
-FS_KERNEL void __launch_bounds__(kTileThreads, kBlocks<T> + (C == Combine::kOnly && sizeof(T) == 4))
+FS_KERNEL void __launch_bounds__(kTileThreads, kBlocks<T> + (K == Ssim::kBox3 && C == Combine::kOnly && sizeof(T) == 4))
     loss_kernel(Photometric<T> a, Weights<T> w) {
   using Shared = LossShared<T, K>;
   FS_DYNAMIC_SHARED(Shared, shared);

@@ -13,7 +13,7 @@ inline constexpr int kMap = kMapWide * kTall;
 template <class T, Ssim K>
 struct SlopeMaps {
   static constexpr int kTaps = 2 * kRadius<K> + 1;
-  T slope[3 * kMap];
+  alignas(16) T slope[3 * kMap];
   T across[kWide * kTaps], down[kTall * kTaps];  // weights by pixel and window, with the mirrored ones
 
   FS_DEVICE void weigh_edges(const Region& r) {
