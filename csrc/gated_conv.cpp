@@ -59,19 +59,21 @@ void write(const GatedConv<T>& a, const Sizes& s, const Pass& pass, std::int64_t
     }
     return;
   }
-  T* at[kBlockRows];
-  for (std::int64_t i = 0; i < n; ++i) {
+  for (std::int64_t i = 0, end = 1; i < n; i = end++) {  // pixels side by side in one image go together
     const std::int64_t p = pass.pixel(first + i);
-    at[i] = a.y.data + p / size * s.outputs * size + p % size;
+    while (end < n && pass.pixel(first + end) == p + end - i && p / size == (p + end - i) / size) ++end;
+    T* const y = a.y.data + p / size * s.outputs * size + p % size;
+    if (add)
+      transpose<true>(sums + i * step, step, y, size, s.outputs, end - i);
+    else
+      transpose(sums + i * step, step, y, size, s.outputs, end - i);
   }
-  for (std::int64_t c = 0; c < s.outputs; ++c)
-    for (std::int64_t i = 0; i < n; ++i) at[i][c * size] = sums[i * step + c] + (add ? at[i][c * size] : T(0));
 }
 
 template <class T>
 void forward(const GatedConv<T>& a) {
   const Sizes s = sizes_of(a);
-  const Memory<T> m = memory<T>(reinterpret_cast<char*>(a.scratch.data), s, a.channels_last, false, a.workers);
+  const Memory<T> m = memory<T>(aligned(a.scratch.data), s, a.channels_last, false, a.workers);
   const T* const x = a.channels_last ? a.x.data : m.x;
   if (!a.channels_last) to_rows(a.x.data, m.x, s, s.inputs, a.workers);
   if (!a.gate.data) sort_by_branch(a, m);

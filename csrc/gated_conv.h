@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "core.h"
+#include "half.h"
 
 namespace fs {
 
@@ -107,18 +108,18 @@ std::int64_t gated_conv_scratch(const std::int64_t (&shape)[5], bool channels_la
                                 std::int64_t workers);
 
 // Gated pooling: y = sum_k gate_k pool_k(x). The average is a ninth of nine taps, zeros outside; the maximum leaves
-// the outside out. T is the type of the maps; the CPU takes float and double.
+// the outside out. The CPU takes float and double.
 template <class T>
 struct GatedPool {
   View4<const T> x;                  // (N, C, H, W)
-  View4<const T> gate;               // (N, branches, H, W); null when hard
+  View4<const Wide<T>> gate;         // (N, branches, H, W); null when hard
   View3<const std::uint8_t> chosen;  // (N, H, W); null when soft
   Branches branches;                 // their dilations
   bool maximum = false;              // else the average
   View4<T> y;                        // (N, C, H, W); null in the backward
   View4<const T> dy;                 // (N, C, H, W); null in the forward
   View4<T> dx;                       // as x
-  View4<T> dgate;                    // as gate; null when not wanted or hard
+  View4<Wide<T>> dgate;              // as gate; null when not wanted or hard
   View2<double> scratch;             // (1, gated_pool_scratch(...))
   std::int64_t workers = 1;          // threads
 };

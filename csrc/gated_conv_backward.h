@@ -146,7 +146,7 @@ void find_dgate(const Gradient<T>& g, const Pass& pass) {
 template <class T>
 void backward(const GatedConv<T>& a) {
   const Sizes s = sizes_of(a);
-  const Memory<T> m = memory<T>(reinterpret_cast<char*>(a.scratch.data), s, a.channels_last, true, a.workers);
+  const Memory<T> m = memory<T>(aligned(a.scratch.data), s, a.channels_last, true, a.workers);
   const Gradient<T> g{a,
                       s,
                       m,

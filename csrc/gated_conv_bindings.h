@@ -139,14 +139,14 @@ inline void gated_sort(const py::object& chosen, const py::object& order, const 
 template <class T>
 fs::GatedPool<T> gated_pool_of(const py::dict& of) {
   return {view<const T, 4>(of["x"], "x"),
-          optional<const T, 4>(of["gate"], "gate"),
+          optional<const fs::Wide<T>, 4>(of["gate"], "gate"),
           optional<const std::uint8_t, 3>(of["chosen"], "chosen"),
           branches(of["dilations"]),
           of["maximum"].cast<bool>(),
           optional<T, 4>(of["y"], "y"),
           optional<const T, 4>(of["dy"], "dy"),
           optional<T, 4>(of["dx"], "dx"),
-          optional<T, 4>(of["dgate"], "dgate"),
+          optional<fs::Wide<T>, 4>(of["dgate"], "dgate"),
           optional<double, 2>(of["scratch"], "scratch"),
           of["workers"].cast<std::int64_t>()};
 }
@@ -176,6 +176,8 @@ inline void bind_gated_conv(py::module_& m) {
   bind_gated_pool<float>(m, "float32");
   bind_gated_pool<double>(m, "float64");
 #if defined(FS_CUDA) || defined(FS_EMULATOR)
+  bind_gated_pool<fs::Half>(m, "float16");
+  bind_gated_pool<fs::BFloat>(m, "bfloat16");
   bind_gated_columns<float>(m, "float32");
   bind_gated_columns<double>(m, "float64");
   bind_gated_columns<fs::Half>(m, "float16");

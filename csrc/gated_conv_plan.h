@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "gated_conv_layout.h"
 #include "gated_conv_rows.h"
 
 namespace fs::rows {
@@ -34,6 +35,12 @@ struct Cutter {
     return piece;
   }
 };
+
+// The first whole cache line of an op's scratch, which must have a line more than is cut off it.
+inline char* aligned(double* scratch) {
+  const auto at = reinterpret_cast<std::uintptr_t>(scratch);
+  return reinterpret_cast<char*>((at + kBytes - 1) / kBytes * kBytes);
+}
 
 template <class T>
 std::int64_t padded(std::int64_t channels) {

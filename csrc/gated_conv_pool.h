@@ -90,14 +90,32 @@ FS_HD T join(T a, T b) {
   if constexpr (Max) return (b > a) | (b != b) ? b : a;  // NaN wins
   return a + b;
 }
-template <bool Max, class T>
-FS_HD void pool_across(const T* __restrict in, T* __restrict out, std::int64_t dilation, std::int64_t n) {
-  for (std::int64_t u = 0; u < n; ++u) out[u] = join<Max>(join<Max>(in[u], in[u - dilation]), in[u + dilation]);
+template <bool Max, class V>
+FS_HD void join_into(V& a, const V& b) {  // the same of vectors
+  if constexpr (Max)
+    for (std::size_t i = 0; i < sizeof(V) / sizeof(a[0]); ++i) a[i] = join<true>(a[i], b[i]);
+  else
+    a += b;
 }
 template <bool Max, class T>
-FS_HD void pool_down(const T* __restrict above, const T* __restrict here, const T* __restrict below,
-                     const T* __restrict gate, T* __restrict sum, T factor, std::int64_t n) {
-  for (std::int64_t u = 0; u < n; ++u) sum[u] += factor * gate[u] * join<Max>(join<Max>(here[u], above[u]), below[u]);
+FS_HD void pool_across(const T* in, T* out, std::int64_t dilation, std::int64_t n) {
+  for (std::int64_t u = 0; u < n; u += rows::kVector<T>) {
+    auto value = rows::load(in + u);
+    join_into<Max>(value, rows::load(in + u - dilation));
+    join_into<Max>(value, rows::load(in + u + dilation));
+    __builtin_memcpy(out + u, &value, sizeof value);
+  }
+}
+
+template <bool Max, class T>
+FS_HD void pool_down(const T* above, const T* here, const T* below, const T* gate, T* sum, T factor, std::int64_t n) {
+  for (std::int64_t u = 0; u < n; u += rows::kVector<T>) {
+    auto value = rows::load(here + u);
+    join_into<Max>(value, rows::load(above + u));
+    join_into<Max>(value, rows::load(below + u));
+    value = rows::load(sum + u) + factor * rows::load(gate + u) * value;
+    __builtin_memcpy(sum + u, &value, sizeof value);
+  }
 }
 
 // Row v of a plane that has margins; a row outside the image is the border.
@@ -119,21 +137,30 @@ FS_HD void pool_branch(const Shape& s, const Planes<T>& p, int dilation, const T
   }
 }
 
+// Copies a plane between its margins.
 template <class T>
-FS_HD void fill_in(const Shape& s, const Planes<T>& p, const T* plane, T outside) {
+FS_HD void fill_in(const Shape& s, const Planes<T>& p, const T* plane) {
   for (std::int64_t v = 0; v < s.height; ++v) {
-    T* const row = p.in + v * s.wide();
-    for (std::int64_t u = 0; u < s.margin; ++u) row[u] = outside;
-    for (std::int64_t u = 0; u < s.width; ++u) row[s.margin + u] = plane[v * s.width + u];
-    for (std::int64_t u = s.margin + s.width; u < s.wide(); ++u) row[u] = outside;
+    T* const row = p.in + v * s.wide() + s.margin;
+    for (std::int64_t u = 0; u < s.width; ++u) row[u] = plane[v * s.width + u];
+  }
+}
+
+// What lies outside the image, once for every worker: its planes' margins and the border.
+template <class T>
+void fill_margins(const Shape& s, const Memory<T>& m, std::int64_t workers, bool maximum) {
+  for (std::int64_t worker = 0; worker < workers; ++worker) {
+    rows::Cutter cut{m.planes + worker * m.planes_bytes};
+    const Planes<T> p = cut_planes<T>(cut, s);
+    const T outside = maximum ? -std::numeric_limits<T>::infinity() : T(0);
+    std::fill(p.in, p.in + s.height * s.wide(), outside);
+    std::fill(p.border, p.border + s.wide(), outside);
   }
 }
 
 template <bool Max, class T>
 FS_HD void pool_plane(const Shape& s, const Planes<T>& p, const Branches& b, const T* x, const T* gates, T* y) {
-  const T outside = Max ? -std::numeric_limits<T>::infinity() : T(0);
-  fill_in(s, p, x, outside);
-  for (std::int64_t u = 0; u < s.wide(); ++u) p.border[u] = outside;
+  fill_in(s, p, x);
   for (std::int64_t i = 0; i < s.plane(); ++i) p.sum[i] = 0;
   for (int k = 0; k < b.count; ++k) pool_branch<Max>(s, p, reach(s, b.dilation[k]), gates + k * s.plane());
   for (std::int64_t v = 0; v < s.height; ++v)
@@ -152,8 +179,9 @@ FS_CLONES inline void pool_plane(const Shape& s, const Planes<double>& p, const 
 template <class T>
 void forward(const GatedPool<T>& a) {
   const Shape s = shape_of(a.x.shape, a.branches);
-  const Memory<T> m = memory<T>(reinterpret_cast<char*>(a.scratch.data), s, a.branches.count, false, a.workers);
+  const Memory<T> m = memory<T>(rows::aligned(a.scratch.data), s, a.branches.count, false, a.workers);
   spread_gates(a, s, m.gates);
+  fill_margins(s, m, a.workers, a.maximum);
   for_each_worker(s.images * s.channels, a.workers, [&](std::int64_t i, std::int64_t worker) {
     rows::Cutter cut{m.planes + worker * m.planes_bytes};
     const Planes<T> p = cut_planes<T>(cut, s);

@@ -20,13 +20,13 @@ FS_HD void average_back(const Shape& s, const Planes<T>& p, int dilation, const 
   if (dgate) {
     Planes<T> pooled = p;
     pooled.sum = p.best;
-    fill_in(s, p, x, T(0));
+    fill_in(s, p, x);
     for (std::int64_t i = 0; i < s.plane(); ++i) pooled.sum[i] = 0;
     pool_branch<false>(s, pooled, dilation, ones);
     for (std::int64_t v = 0; v < s.height; ++v)
       add_product(dy + v * s.width, pooled.sum + v * s.step, dgate + v * s.step, s.width);
   }
-  fill_in(s, p, dy, T(0));
+  fill_in(s, p, dy);
   for (std::int64_t v = 0; v < s.height; ++v)
     for (std::int64_t u = 0; u < s.width; ++u) p.in[v * s.wide() + s.margin + u] *= gate[v * s.step + u];
   Planes<T> spread = p;
@@ -73,11 +73,9 @@ FS_HD void maximum_back(const Shape& s, const Planes<T>& p, int dilation, const 
 template <class T>
 FS_HD void pool_plane_back(const Shape& s, const Planes<T>& p, const Branches& b, bool maximum, const T* x, const T* dy,
                            const T* gates, T* dgate, const T* ones, T* dx) {
-  const T outside = maximum ? -std::numeric_limits<T>::infinity() : T(0);
-  for (std::int64_t u = 0; u < s.wide(); ++u) p.border[u] = outside;
   for (std::int64_t i = 0; i < s.plane(); ++i) p.sum[i] = 0;
   for (std::int64_t i = 0; i < s.height * s.wide(); ++i) p.grown[i] = 0;
-  if (maximum) fill_in(s, p, x, outside);
+  if (maximum) fill_in(s, p, x);
   for (int k = 0; k < b.count; ++k) {
     T* const part = dgate ? dgate + k * s.plane() : nullptr;
     const int d = reach(s, b.dilation[k]);
@@ -116,8 +114,9 @@ void add_parts(const GatedPool<T>& a, const Shape& s, const T* parts) {
 template <class T>
 void backward(const GatedPool<T>& a) {
   const Shape s = shape_of(a.x.shape, a.branches);
-  const Memory<T> m = memory<T>(reinterpret_cast<char*>(a.scratch.data), s, a.branches.count, true, a.workers);
+  const Memory<T> m = memory<T>(rows::aligned(a.scratch.data), s, a.branches.count, true, a.workers);
   spread_gates(a, s, m.gates);
+  fill_margins(s, m, a.workers, a.maximum);
   std::fill(m.ones, m.ones + s.plane(), T(1));
   const std::int64_t group = a.branches.count * s.plane(), size = s.height * s.width;
   if (a.dgate.data) std::fill(m.parts, m.parts + s.images * kParts * group, T(0));

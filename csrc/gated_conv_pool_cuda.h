@@ -11,19 +11,20 @@ inline constexpr int kGroup = 4;  // channels of a thread
 inline constexpr int kThreads = 256;
 
 template <class T>
-FS_HD T gate_of(const GatedPool<T>& a, std::int64_t p, int k, const Image& image) {
+FS_HD Wide<T> gate_of(const GatedPool<T>& a, std::int64_t p, int k, const Image& image) {
   if (a.gate.data) return a.gate.data[gate_at(p, k, a.branches.count, image)];
-  return T(a.chosen.data[p] == static_cast<std::uint8_t>(k));
+  return Wide<T>(a.chosen.data[p] == static_cast<std::uint8_t>(k));
 }
 
 // The centre, or the first tap in row order that is larger than all before it; NaN is the largest.
 template <class T>
-FS_HD int best_tap(const T* plane, std::int64_t p, const std::int64_t (&from)[kTaps], std::int64_t base, T& most) {
+FS_HD int best_tap(const T* plane, std::int64_t p, const std::int64_t (&from)[kTaps], std::int64_t base,
+                   Wide<T>& most) {
   int best = 4;
-  most = plane[p - base];
+  most = widen(plane[p - base]);
   for (int tap = 0; tap < kTaps; ++tap) {
     if (from[tap] < 0) continue;
-    const T value = plane[from[tap] - base];
+    const Wide<T> value = widen(plane[from[tap] - base]);
     if (value > most || (value != value && most == most)) best = tap, most = value;
   }
   return best;
@@ -34,12 +35,13 @@ FS_HD void find_taps(std::int64_t p, int dilation, const Image& image, std::int6
 }
 
 template <class T>
-FS_HD T pooled(const T* plane, std::int64_t p, const std::int64_t (&from)[kTaps], std::int64_t base, bool maximum) {
-  T sum = 0;
+FS_HD Wide<T> pooled(const T* plane, std::int64_t p, const std::int64_t (&from)[kTaps], std::int64_t base,
+                     bool maximum) {
+  Wide<T> sum = 0;
   if (maximum) return best_tap(plane, p, from, base, sum), sum;
   for (int tap = 0; tap < kTaps; ++tap)
-    if (from[tap] >= 0) sum += plane[from[tap] - base];
-  return sum / T(kTaps);
+    if (from[tap] >= 0) sum += widen(plane[from[tap] - base]);
+  return sum / Wide<T>(kTaps);
 }
 
 // The pixel of thread i and its first channel.
@@ -65,16 +67,16 @@ struct PoolAt {
   FS_HD void operator()(std::int64_t i) const {
     const Image image{a.x.shape[2], a.x.shape[3]};
     const Place at = place_of(a, i);
-    T sum[kGroup]{};
+    Wide<T> sum[kGroup]{};
     for (int k = 0; k < a.branches.count; ++k) {
-      const T gate = gate_of(a, at.p, k, image);
-      if (!a.gate.data && gate == T(0)) continue;
+      const Wide<T> gate = gate_of(a, at.p, k, image);
+      if (!a.gate.data && gate == 0) continue;
       std::int64_t from[kTaps];
       find_taps(at.p, a.branches.dilation[k], image, from);
       for (int j = 0; j < at.channels; ++j)
         sum[j] += gate * pooled(a.x.data + plane_at(a, at, j), at.p, from, at.base, a.maximum);
     }
-    for (int j = 0; j < at.channels; ++j) a.y.data[plane_at(a, at, j) + at.p - at.base] = sum[j];
+    for (int j = 0; j < at.channels; ++j) a.y.data[plane_at(a, at, j) + at.p - at.base] = narrow<T>(sum[j]);
   }
 };
 
@@ -85,22 +87,22 @@ struct PoolBack {
   FS_HD void operator()(std::int64_t i) const {
     const Image image{a.x.shape[2], a.x.shape[3]};
     const Place at = place_of(a, i);
-    T sum[kGroup]{};
+    Wide<T> sum[kGroup]{};
     for (int k = 0; k < a.branches.count; ++k)
       for (int tap = 0; tap < kTaps; ++tap) {
         const std::int64_t p = tap_source(at.p, kTaps - 1 - tap, a.branches.dilation[k], image);
-        const T gate = p >= 0 ? gate_of(a, p, k, image) : T(0);
-        if (p < 0 || (!a.gate.data && gate == T(0))) continue;
+        const Wide<T> gate = p >= 0 ? gate_of(a, p, k, image) : Wide<T>(0);
+        if (p < 0 || (!a.gate.data && gate == 0)) continue;
         std::int64_t from[kTaps];
         if (a.maximum) find_taps(p, a.branches.dilation[k], image, from);
         for (int j = 0; j < at.channels; ++j) {
           const std::int64_t plane = plane_at(a, at, j);
-          T share = T(1) / T(kTaps), most;
-          if (a.maximum) share = T(best_tap(a.x.data + plane, p, from, at.base, most) == tap);
-          sum[j] += gate * share * a.dy.data[plane + p - at.base];
+          Wide<T> share = Wide<T>(1) / Wide<T>(kTaps), most;
+          if (a.maximum) share = Wide<T>(best_tap(a.x.data + plane, p, from, at.base, most) == tap);
+          sum[j] += gate * share * widen(a.dy.data[plane + p - at.base]);
         }
       }
-    for (int j = 0; j < at.channels; ++j) a.dx.data[plane_at(a, at, j) + at.p - at.base] = sum[j];
+    for (int j = 0; j < at.channels; ++j) a.dx.data[plane_at(a, at, j) + at.p - at.base] = narrow<T>(sum[j]);
   }
 };
 
@@ -108,19 +110,19 @@ struct PoolBack {
 inline constexpr int kAcross = 32, kGroups = 8;
 template <class T>
 FS_KERNEL void gate_back_kernel(GatedPool<T> a) {
-  FS_SHARED(T, sums, kAcross * kGroups);
+  FS_SHARED(Wide<T>, sums, kAcross * kGroups);
   const Image image{a.x.shape[2], a.x.shape[3]};
   const std::int64_t size = image.height * image.width;
   const std::int64_t p = static_cast<std::int64_t>(blockIdx.x) * kAcross + threadIdx.x;
   const int k = static_cast<int>(blockIdx.y);
-  T sum = 0;
+  Wide<T> sum = 0;
   if (p < a.x.shape[0] * size) {
     std::int64_t from[kTaps];
     find_taps(p, a.branches.dilation[k], image, from);
     const std::int64_t base = p / size * size;
     for (std::int64_t c = threadIdx.y; c < a.x.shape[1]; c += kGroups) {
       const std::int64_t plane = (p / size * a.x.shape[1] + c) * size;
-      sum += a.dy.data[plane + p - base] * pooled(a.x.data + plane, p, from, base, a.maximum);
+      sum += widen(a.dy.data[plane + p - base]) * pooled(a.x.data + plane, p, from, base, a.maximum);
     }
   }
   sums[threadIdx.y * kAcross + threadIdx.x] = sum;
@@ -158,11 +160,14 @@ std::int64_t gated_pool_scratch(const std::int64_t (&)[4], const Branches&, bool
   return 0;
 }
 
-template void gated_pool<float>(const GatedPool<float>&, Stream);
-template void gated_pool<double>(const GatedPool<double>&, Stream);
-template void gated_pool_backward<float>(const GatedPool<float>&, Stream);
-template void gated_pool_backward<double>(const GatedPool<double>&, Stream);
-template std::int64_t gated_pool_scratch<float>(const std::int64_t (&)[4], const Branches&, bool, std::int64_t);
-template std::int64_t gated_pool_scratch<double>(const std::int64_t (&)[4], const Branches&, bool, std::int64_t);
+#define FS_FOR_TYPE(T)                                               \
+  template void gated_pool<T>(const GatedPool<T>&, Stream);          \
+  template void gated_pool_backward<T>(const GatedPool<T>&, Stream); \
+  template std::int64_t gated_pool_scratch<T>(const std::int64_t (&)[4], const Branches&, bool, std::int64_t);
+FS_FOR_TYPE(float)
+FS_FOR_TYPE(double)
+FS_FOR_TYPE(Half)
+FS_FOR_TYPE(BFloat)
+#undef FS_FOR_TYPE
 
 }  // namespace fs

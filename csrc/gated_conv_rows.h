@@ -174,18 +174,8 @@ FS_CLONES inline double add_panel(const double* d, double factor, double* dx, co
   return added_panel(d, factor, dx, x);
 }
 
-// out[i * out_step + j] = in[j * in_step + i] for i < rows, j < columns, in blocks that stay in the first cache.
-template <class T>
-void transpose(const T* in, std::int64_t in_step, T* out, std::int64_t out_step, std::int64_t rows,
-               std::int64_t columns) {
-  constexpr std::int64_t block = 16;
-  for (std::int64_t i0 = 0; i0 < rows; i0 += block)
-    for (std::int64_t j0 = 0; j0 < columns; j0 += block) {
-      const std::int64_t i1 = i0 + block < rows ? i0 + block : rows, j1 = j0 + block < columns ? j0 + block : columns;
-      for (std::int64_t i = i0; i < i1; ++i)
-        for (std::int64_t j = j0; j < j1; ++j) out[i * out_step + j] = in[j * in_step + i];
-    }
-}
+// Panels are filled this many columns at a time: more would share one cache line's set at common channel counts.
+inline constexpr int kTogether = 8;
 
 // Panels of a convolution's weights (Cout, Cin, 9): out[tap][panel][i][j] = weight(panel * kPanel + j, i, tap), 0
 // beyond the last output channel; when `backward`, input and output channels change places.
@@ -197,12 +187,13 @@ void pack(const T* weight, std::int64_t outputs, std::int64_t inputs, bool backw
   for_each_worker(panels, workers, [=](std::int64_t panel, std::int64_t) {
     const std::int64_t some = across - panel * kPanel<T> < kPanel<T> ? across - panel * kPanel<T> : kPanel<T>;
     const T* const from = weight + panel * kPanel<T> * across_step;
-    for (std::int64_t i = 0; i < along; ++i)
-      for (int tap = 0; tap < kTaps; ++tap) {
-        T* const to = out + ((tap * panels + panel) * along + i) * kPanel<T>;
-        for (std::int64_t j = 0; j < some; ++j) to[j] = from[j * across_step + i * along_step + tap];
-        for (std::int64_t j = some; j < kPanel<T>; ++j) to[j] = 0;
-      }
+    for (std::int64_t group = 0; group < kPanel<T>; group += kTogether)
+      for (std::int64_t i = 0; i < along; ++i)
+        for (int tap = 0; tap < kTaps; ++tap) {
+          T* const to = out + ((tap * panels + panel) * along + i) * kPanel<T> + group;
+          const T* const read = from + group * across_step + i * along_step + tap;
+          for (int j = 0; j < kTogether; ++j) to[j] = group + j < some ? read[j * across_step] : T(0);
+        }
   });
 }
 

@@ -84,7 +84,7 @@ def gated_dilated_pool2d(
     dilations  B numbers
     threads    the CPU's, for numpy; torch's own number for tensors
     Torch tensors: gradients for x and, when soft, gate; a maximum's goes to the centre unless another tap is larger,
-    then to the first largest in row order. Half types are computed in float32.
+    then to the first largest in row order. Half types are summed in float32.
     Raises TypeError for another type, ValueError for another shape, layout or parameter.
     """
     if arrays.library("x", x) == "torch":

@@ -39,27 +39,33 @@ def prepared(
     return Pool(x, None if hard else gate, chosen, rates, kind == "max", threads)
 
 
+def computed(x: arrays.Array) -> str:
+    """The type that the kernels read and write for x: x's own, but the CPU has none for half types."""
+    return wide(x) if arrays.backend(x).backend_name == "cpu" else arrays.dtype_name(x)
+
+
 def forward(call: Pool) -> arrays.Array:
     """y of a checked call, of x's shape and type."""
-    x = arrays.cast(call.x, wide(call.x))
-    y = arrays.empty(x, tuple(x.shape), wide(x))
+    x = arrays.cast(call.x, computed(call.x))
+    y = arrays.empty(x, tuple(x.shape), arrays.dtype_name(x))
     _run(call, "gated_pool_", x, False, y=y)
     return arrays.cast(y, arrays.dtype_name(call.x))
 
 
 def backward(call: Pool, dy: arrays.Array, want_dgate: bool) -> tuple[arrays.Array, arrays.Array | None]:
     """(dx, dgate) of a checked call; dgate None when not wanted or hard."""
-    x = arrays.cast(call.x, wide(call.x))
-    dx = arrays.empty(x, tuple(x.shape), wide(x))
+    x = arrays.cast(call.x, computed(call.x))
+    dtype = arrays.dtype_name(x)
+    dx = arrays.empty(x, tuple(x.shape), dtype)
     gate = call.gate if want_dgate else None
     dgate = None if gate is None else arrays.empty(gate, tuple(gate.shape), wide(x))
-    _run(call, "gated_pool_backward_", x, True, dy=arrays.cast(arrays.contiguous(dy), wide(x)), dx=dx, dgate=dgate)
+    _run(call, "gated_pool_backward_", x, True, dy=arrays.cast(arrays.contiguous(dy), dtype), dx=dx, dgate=dgate)
     return arrays.cast(dx, arrays.dtype_name(call.x)), dgate
 
 
 def _run(call: Pool, name: str, x: arrays.Array, backward: bool, **outputs: arrays.Array | None) -> None:
     module: Any = arrays.backend(x)
-    dtype = wide(x)
+    dtype = arrays.dtype_name(x)
     size = getattr(module, "gated_pool_scratch_" + dtype)(tuple(x.shape), call.dilations, backward, call.threads)
     given = dict.fromkeys(("y", "dy", "dx", "dgate")) | outputs | {"x": x, "gate": call.gate, "chosen": call.chosen}
     described = {key: arrays.describe_optional(array) for key, array in given.items()}

@@ -170,6 +170,19 @@ def test_tiles_of_pixels_add_up(
             close(get(ours), other, dtype)
 
 
+def test_half_values_are_rounded_to_the_nearest(device: str, put: Put, get: Get) -> None:
+    values = np.arange(0, 2**16, 1 if device != "emu" else 7).astype(np.uint16).view(np.float16)
+    x = np.where(np.isfinite(values), values, np.float16(1)).reshape(1, 1, 1, -1)
+    gate = np.random.default_rng(3).uniform(0, 2, x.shape).astype(np.float32)
+    far = (4096,)  # every tap but the centre is outside
+    with np.errstate(over="ignore"):
+        wanted = (gate * x.astype(np.float32)).astype(np.float16)
+        for start in range(0, x.size, 4000):
+            part = slice(start, start + 4000)
+            one, gates = (put(np.ascontiguousarray(a[..., part])) for a in (x, gate))
+            np.testing.assert_array_equal(get(gated_dilated_pool2d(one, gates, far, "max")), wanted[..., part])
+
+
 def test_the_first_of_equal_gates_is_chosen(device: str, put: Put, get: Get) -> None:
     (x, weight, gate), _ = case(4, (1, 3, 5, 6, 7), 3, "float64", tied=False, epilogue="none", gate="soft")
     gate[:] = 0.5
