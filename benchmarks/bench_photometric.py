@@ -3,8 +3,8 @@
 Each contestant makes the loss map of a batch (`forward`), or that and the gradients of depth and poses
 (`forward+backward`), from the same smooth pictures, depth and small motion. First ours must agree with the reference,
 and eager and compile with ours; kornia's SSIM has Gaussian windows and its warp zeros outside, so that its figures are
-of the same work but not of the same values. `error` is the 99.9 % quantile of |loss - ours|; `peak_mb` what one call adds
-to the memory of a fresh process, results included.
+of the same work but not of the same values. `error` is the 99.9 % quantile of |loss - ours|; `peak_mb` what one call
+adds to the memory of a fresh process, results included.
 """
 
 from __future__ import annotations

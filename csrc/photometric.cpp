@@ -105,7 +105,7 @@ std::int64_t photometric_scratch(const PhotometricSize& size) {
   const std::int64_t window = 2 * ssim_radius(size.kind) + 1;
   const std::int64_t forward = size.sources * (2 + window * size.channels);
   const std::int64_t backward = (6 * size.channels + 1) * window + 3 * size.channels;
-  return (std::max(forward, backward) + kPlaceRows + 16) * row_pitch(size.width) * size.bytes / 8;
+  return (std::max(forward, backward) + kPlaceRows + 16) * row_pitch(size.width) * size.bytes / 8 + 8;
 }
 
 std::int64_t photometric_sums(const PhotometricSize& size) {

@@ -1,6 +1,6 @@
 """Op `photometric`: how well source frames, looked up through depth and pose or through flow, explain a target frame.
 
-The loss, the lookup (`warp`) and SSIM, each one fused kernel. Torch tensors get gradients; numpy and cupy arrays do not.
+The loss, the lookup (`warp`) and SSIM, each one fused kernel. Torch tensors get gradients, numpy and cupy arrays none.
 """
 
 from __future__ import annotations
@@ -162,7 +162,8 @@ def _run_loss(
 
     _refuse_gradient("target", target)
     place = (lookup.depth, lookup.intrinsics, lookup.poses, lookup.flow, lookup.padding, lookup.align_corners)
-    return photometric_torch.loss(target, sources, *place, how.ssim, how.alpha, how.reduce, how.automask)
+    found = photometric_torch.loss(target, sources, *place, how.ssim, how.alpha, how.reduce, how.automask)
+    return found[0], found[1], found[2]
 
 
 def _run_warp(sources: arrays.Array, lookup: Lookup, threads: int) -> tuple[arrays.Array, arrays.Array]:

@@ -136,7 +136,8 @@ warp.register_autograd(_warp_backward, setup_context=_keep_warp)
 @torch.library.custom_op("fastseg::ssim", mutates_args=())
 def ssim(x: Tensor, y: Tensor, kind: int) -> Tensor:
     """The SSIM map of `fastseg.ops.photometric.ssim`."""
-    return kernels.ssim_map(x, y, kind, torch.get_num_threads())
+    found: Tensor = kernels.ssim_map(x, y, kind, torch.get_num_threads())
+    return found
 
 
 @ssim.register_fake
