@@ -47,53 +47,64 @@ void finish(T* sums, const Epilogue<T>& e, std::int64_t channels, int k, T gate)
     sums[c] = gate * finished(sums[c], scale_of(e, k, c), shift_of(e, k, c), e.relu);
 }
 
-// Sets y, or adds to it, at the pixels of a block.
+// Sets y, or adds to it, at the pixels of a block: `part` of the output channels, from the channel `from` on.
 template <class T>
-void write(const GatedConv<T>& a, const Sizes& s, const Pass& pass, std::int64_t first, std::int64_t last,
-           const T* sums, bool add) {
-  const std::int64_t step = sum_step<T>(s.outputs), n = last - first, size = s.height * s.width;
+void write(const GatedConv<T>& a, const Sizes& part, std::int64_t from, const Pass& pass, std::int64_t first,
+           std::int64_t last, const T* sums, bool add) {
+  const std::int64_t step = sum_step<T>(part.outputs), n = last - first, size = part.height * part.width;
+  const std::int64_t outputs = a.weight.shape[1];
   if (a.channels_last) {
     for (std::int64_t i = 0; i < n; ++i) {
-      T* const y = a.y.data + pass.pixel(first + i) * s.outputs;
-      for (std::int64_t c = 0; c < s.outputs; ++c) y[c] = sums[i * step + c] + (add ? y[c] : T(0));
+      T* const y = a.y.data + pass.pixel(first + i) * outputs + from;
+      for (std::int64_t c = 0; c < part.outputs; ++c) y[c] = sums[i * step + c] + (add ? y[c] : T(0));
     }
     return;
   }
   for (std::int64_t i = 0, end = 1; i < n; i = end++) {  // pixels side by side in one image go together
     const std::int64_t p = pass.pixel(first + i);
     while (end < n && pass.pixel(first + end) == p + end - i && p / size == (p + end - i) / size) ++end;
-    T* const y = a.y.data + p / size * s.outputs * size + p % size;
+    T* const y = a.y.data + (p / size * outputs + from) * size + p % size;
     if (add)
-      transpose<true>(sums + i * step, step, y, size, s.outputs, end - i);
+      transpose<true>(sums + i * step, step, y, size, part.outputs, end - i);
     else
-      transpose(sums + i * step, step, y, size, s.outputs, end - i);
+      transpose(sums + i * step, step, y, size, part.outputs, end - i);
   }
+}
+
+// One pass over its pixels for `part` of the output channels, from the channel `from` on.
+template <class T>
+void make(const GatedConv<T>& a, const Sizes& part, std::int64_t from, const Pass& pass, const Memory<T>& m,
+          const T* x) {
+  Epilogue<T> epilogue = a.epilogue;
+  if (epilogue.scale.data) epilogue.scale.data += from;
+  if (epilogue.shift.data) epilogue.shift.data += from;
+  const T* const weight = a.weight.data + (pass.weights * a.weight.shape[1] + from) * part.inputs * kTaps;
+  pack(weight, part.outputs, part.inputs, false, m.packed, a.workers);
+  for_each_block(pass, a.workers, [&](std::int64_t first, std::int64_t last, std::int64_t worker) {
+    T* const sums = m.sums + worker * worker_sums<T>(part);
+    convolve(a, part, pass, first, last, x, m.packed, sums);
+    for (std::int64_t i = first; i < last; ++i) {
+      const std::int64_t p = pass.pixel(i);
+      finish(sums + (i - first) * sum_step<T>(part.outputs), epilogue, part.outputs, branch_of(a, pass, p),
+             gate_of(a, pass, part.image(), p));
+    }
+    write(a, part, from, pass, first, last, sums, pass.branch > 0 && a.gate.data);
+  });
 }
 
 template <class T>
 void forward(const GatedConv<T>& a) {
   const Sizes s = sizes_of(a);
   const Memory<T> m = memory<T>(aligned(a.scratch.data), s, a.channels_last, false, a.workers);
-  const T* const x = a.channels_last ? a.x.data : m.x;
   if (!a.channels_last) to_rows(a.x.data, m.x, s, s.inputs, a.workers);
   if (!a.gate.data) sort_by_branch(a, m);
   if (!a.gate.data && m.starts[kMaxBranches] < s.pixels()) std::fill(a.y.data, a.y.data + a.y.size(), T(0));
-  int packed = -1;
   for_each_pass(a, m, [&](const Pass& pass) {
-    if (packed != pass.weights) {
-      packed = pass.weights;
-      pack(a.weight.data + packed * s.outputs * s.inputs * kTaps, s.outputs, s.inputs, false, m.packed, a.workers);
+    Sizes part = s;
+    for (std::int64_t from = 0; from < s.outputs; from += kOutputs) {
+      part.outputs = std::min(kOutputs, s.outputs - from);
+      make(a, part, from, pass, m, a.channels_last ? a.x.data : m.x);
     }
-    for_each_block(pass, a.workers, [&](std::int64_t first, std::int64_t last, std::int64_t worker) {
-      T* const sums = m.sums + worker * worker_sums<T>(s);
-      convolve(a, s, pass, first, last, x, m.packed, sums);
-      const std::int64_t step = sum_step<T>(s.outputs);
-      for (std::int64_t i = first; i < last; ++i) {
-        const std::int64_t p = pass.pixel(i);
-        finish(sums + (i - first) * step, a.epilogue, s.outputs, branch_of(a, pass, p), gate_of(a, pass, s.image(), p));
-      }
-      write(a, s, pass, first, last, sums, pass.branch > 0 && a.gate.data);
-    });
   });
 }
 

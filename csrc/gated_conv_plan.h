@@ -8,6 +8,7 @@
 
 namespace fs::rows {
 
+inline constexpr std::int64_t kOutputs = 128;    // output channels of the forward whose weights are packed at a time
 inline constexpr std::int64_t kBlockRows = 144;  // pixels whose sums one worker holds at a time
 
 struct Sizes {
@@ -74,7 +75,8 @@ Memory<T> memory(char* from, const Sizes& s, bool rows_given, bool backward, std
   Cutter cut{from};
   Memory<T> m{};
   const std::int64_t copies = rows_given ? 0 : s.pixels();
-  const std::int64_t widest = std::max(padded<T>(s.outputs) * s.inputs, backward ? padded<T>(s.inputs) * s.outputs : 0);
+  const std::int64_t together = backward ? s.outputs : std::min(s.outputs, kOutputs);
+  const std::int64_t widest = std::max(padded<T>(together) * s.inputs, backward ? padded<T>(s.inputs) * s.outputs : 0);
   m.x = cut.take<T>(copies * s.inputs);
   m.packed = cut.take<T>(kTaps * widest);
   m.sums = cut.take<T>(workers * worker_sums<T>(s));

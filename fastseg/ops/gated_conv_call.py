@@ -167,9 +167,10 @@ def _run(module: Any, name: str, call: Call, backward: bool, **outputs: arrays.A
     size = getattr(module, "gated_conv_scratch_" + dtype)(call.shape, call.rows, backward, call.threads)
     own = {name: getattr(call, name) for name in ("x", "weight", "gate", "chosen", "scale", "shift")}
     given = dict.fromkeys(("y", "dy", "dx", "dweight", "dgate")) | outputs | own
+    scratch = arrays.scratch(call.x, 1, size)  # named, so that it lives until the kernel has returned
     described = {name: arrays.describe_optional(array) for name, array in given.items()}
     getattr(module, name + dtype)(
         described
         | {"dilations": call.dilations, "relu": call.relu, "channels_last": call.rows, "workers": call.threads}
-        | {"scratch": arrays.describe(arrays.scratch(call.x, 1, size))}
+        | {"scratch": arrays.describe(scratch)}
     )

@@ -68,10 +68,11 @@ def _run(call: Pool, name: str, x: arrays.Array, backward: bool, **outputs: arra
     dtype = arrays.dtype_name(x)
     size = getattr(module, "gated_pool_scratch_" + dtype)(tuple(x.shape), call.dilations, backward, call.threads)
     given = dict.fromkeys(("y", "dy", "dx", "dgate")) | outputs | {"x": x, "gate": call.gate, "chosen": call.chosen}
+    scratch = arrays.scratch(x, 1, size)  # named, so that it lives until the kernel has returned
     described = {key: arrays.describe_optional(array) for key, array in given.items()}
     getattr(module, name + dtype)(
         described
         | {"dilations": call.dilations, "maximum": call.maximum, "workers": call.threads}
-        | {"scratch": arrays.describe(arrays.scratch(x, 1, size))},
+        | {"scratch": arrays.describe(scratch)},
         arrays.stream(x),
     )

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseg.ops import gated_conv_columns
+from fastseg.ops import arrays, gated_conv_columns
 from fastseg.ops.gated_conv import (
     gated_dilated_conv2d,
     gated_dilated_conv2d_backward,
@@ -56,7 +56,7 @@ def put_all(put: Put, options: dict[str, Any]) -> dict[str, Any]:
 
 
 DILATIONS = (1, 2, 4, 8, 16)
-SHAPES = [(1, 1, 1, 1, 1), (2, 5, 7, 9, 11), (1, 33, 31, 17, 33), (2, 3, 65, 33, 20)]
+SHAPES = [(1, 1, 1, 1, 1), (2, 5, 7, 9, 11), (1, 33, 31, 17, 33), (2, 3, 65, 33, 20), (1, 2, 257, 5, 9)]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -217,6 +217,15 @@ def test_repeats_and_thread_counts_are_bitwise_equal(device: str, put: Put, get:
     for repeat in range(20 if device != "emu" else 1):
         for one, other in zip(first, results(1 + repeat % 3), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_working_memory_lives_as_long_as_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "KEPT_BYTES", 0)  # none is kept for the next call, as none of a large one is
+    (x, weight, gate), _ = case(8, (1, 40, 40, 40, 40), 5, "float32", tied=False, epilogue="none", gate="soft")
+    wanted = reference.gated_dilated_conv2d(*(a.astype(np.float64) for a in (x, weight, gate)), DILATIONS)
+    close(gated_dilated_conv2d(x, weight, gate, DILATIONS), wanted, "float32")
+    assert np.isfinite(gated_dilated_conv2d_backward(x, x, weight, gate, DILATIONS)[0]).all()
+    assert np.isfinite(gated_dilated_pool2d(x, gate, DILATIONS)).all()
 
 
 def test_eight_threads_at_once_agree() -> None:
