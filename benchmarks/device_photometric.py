@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from fastseg.ops.photometric import photometric_loss
-
 from benchmarks.device_race import Call, gpu_race, over
 from benchmarks.floors import photometric_work
 from benchmarks.rows import OURS, Row
+from fastseg.ops.photometric import photometric_loss
 
 FRAMES, HEIGHT, WIDTH, SETS = 12, 192, 640, 4
 FOCAL = 0.58 * WIDTH

@@ -51,6 +51,7 @@ def _size(sources: arrays.Array, ssim: int, dsources: bool = False) -> tuple[Any
     return (*(int(n) for n in sources.shape), ssim, BYTES[arrays.dtype_name(sources)], dsources)
 
 
+# Working memory is named in the function that calls the kernel, so that it lives until the kernel has returned.
 def _scratch(like: arrays.Array, size: tuple[Any, ...], threads: int) -> arrays.Array:
     workers = 1 if arrays.on_device(like) else max(1, threads)
     return arrays.scratch(like, workers, arrays.backend(like).photometric_scratch(size))
@@ -122,7 +123,8 @@ def warp(sources: arrays.Array, lookup: Lookup, threads: int) -> tuple[arrays.Ar
     warped = arrays.empty(sources, (n, s, channels, height, width), arrays.dtype_name(sources))
     valid = arrays.empty(sources, (n, s, height, width), "uint8")
     if 0 not in sources.shape:
-        fields = _warp_fields(sources, lookup, warped, valid, _scratch(sources, _size(sources, 0), threads))
+        scratch = _scratch(sources, _size(sources, 0), threads)
+        fields = _warp_fields(sources, lookup, warped, valid, scratch)
         arrays.backend(sources).warp(fields, arrays.stream(sources))
     return warped, valid
 
@@ -148,10 +150,16 @@ def warp_gradient(
     return [found[name] for name in wanted]
 
 
-def _ssim_fields(x: arrays.Array, y: arrays.Array, ssim: int, out: arrays.Array | None, threads: int) -> dict[str, Any]:
+def _ssim_scratch(x: arrays.Array, ssim: int, threads: int) -> arrays.Array:
+    n, channels, height, width = (int(k) for k in x.shape)
+    return _scratch(x, (n * channels, 1, 1, height, width, ssim, BYTES[arrays.dtype_name(x)], False), threads)
+
+
+def _ssim_fields(
+    x: arrays.Array, y: arrays.Array, ssim: int, out: arrays.Array | None, scratch: arrays.Array
+) -> dict[str, Any]:
     n, channels, height, width = (int(k) for k in x.shape)
     planes = (n * channels, height, width)
-    scratch = _scratch(x, (n * channels, 1, 1, height, width, ssim, BYTES[arrays.dtype_name(x)], False), threads)
     return {
         "x": arrays.describe(x, planes), "y": arrays.describe(y, planes), "ssim": ssim,
         "map": arrays.describe_optional(out, planes), "scratch": arrays.describe(scratch),
@@ -162,7 +170,8 @@ def ssim_map(x: arrays.Array, y: arrays.Array, ssim: int, threads: int) -> array
     """The SSIM map (N, C, H, W)."""
     out = arrays.empty(x, tuple(int(n) for n in x.shape), arrays.dtype_name(x))
     if 0 not in x.shape:
-        arrays.backend(x).ssim_map(_ssim_fields(x, y, ssim, out, threads), arrays.stream(x))
+        scratch = _ssim_scratch(x, ssim, threads)
+        arrays.backend(x).ssim_map(_ssim_fields(x, y, ssim, out, scratch), arrays.stream(x))
     return out
 
 
@@ -175,6 +184,7 @@ def ssim_gradient(
     found = {name: arrays.empty(x, shape, arrays.dtype_name(x)) for name in wanted}
     if 0 not in shape:
         dx, dy = (arrays.describe_optional(found.get(name), planes) for name in ("x", "y"))
-        fields = _ssim_fields(x, y, ssim, None, threads)
+        scratch = _ssim_scratch(x, ssim, threads)
+        fields = _ssim_fields(x, y, ssim, None, scratch)
         arrays.backend(x).ssim_gradient(fields, arrays.describe(dmap, planes), dx, dy, arrays.stream(x))
     return list(found.values())
