@@ -151,7 +151,7 @@ def _allocate(like: Array, shape: tuple[int, ...], dtype: str) -> Array:
 
 
 def scratch(like: Array, workers: int, size: int) -> Array:
-    """Working memory (workers, size) float64 on the device of `like`, not initialised; to be held until the kernel ends.
+    """Working memory (workers, size) float64 on the device of `like`, uninitialised; hold it until the kernel is done.
 
     On the CPU a thread keeps its last one, up to KEPT_BYTES: fresh pages would cost a tenth of a label's time.
     """
