@@ -65,7 +65,7 @@ def inputs(sources: int, frames: int, height: int = HEIGHT, width: int = WIDTH, 
     return target, (0.95 * target[:, None] + 0.05 * grain).contiguous(), depth, intrinsics, poses
 
 
-def ours(*given: Any, kind: str, automask: bool) -> Any:
+def ours(*given: Any, kind: Any, automask: bool) -> Any:
     from fastseg.ops.photometric import photometric_loss
 
     return photometric_loss(*given, ssim=kind, automask=automask)[0]

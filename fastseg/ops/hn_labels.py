@@ -16,6 +16,7 @@ from fastseg.ops.normals import Estimator, check_counts, check_outputs, checked_
 
 Gravity = Literal["manhattan", "floor_wall"]
 Output = Literal["label", "points", "normals"]
+LABEL_ALONE: tuple[Output, ...] = ("label",)
 IGNORE = 255
 VERDICTS = ("accepted", "no-depth", "gravity", "no-floor")
 FIGURES = ("floor_m", "aligned_fraction", "valid_fraction", "disagreement_deg")
@@ -60,7 +61,7 @@ def hn_labels(
     prior: npt.NDArray[np.float64] | None = None, estimator: Estimator = "plane", gravity: Gravity = "floor_wall",
     radius: int = 5, gravity_radius: int = 10, stride: int = 4, max_residual: float = 0.003, percentile: float = 1.0,
     min_valid: float = 0.1, min_aligned: float = 0.8, aligned_deg: float = 30.0, max_disagreement_deg: float = 10.0,
-    threads: int = 1, outputs: Collection[Output] = ("label",),
+    threads: int = 1, outputs: Collection[Output] = LABEL_ALONE,
 ) -> HNLabels:  # fmt: skip
     """Height/normal labels of one depth image or a batch, with up, floor and the figures to judge them by.
 

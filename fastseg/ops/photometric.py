@@ -20,20 +20,10 @@ FLOATS = ("float32", "float64")
 
 
 def photometric_loss(
-    target: arrays.Array,
-    sources: arrays.Array,
-    depth: arrays.Array,
-    intrinsics: arrays.Array,
-    poses: arrays.Array,
-    *,
-    ssim: Window = "box3",
-    alpha: float = 0.85,
-    padding: Padding = "border",
-    align_corners: bool = True,
-    reduce: Reduction = "min",
-    automask: bool = False,
-    threads: int = 1,
-) -> tuple[arrays.Array, arrays.Array, arrays.Array]:
+    target: arrays.Array, sources: arrays.Array, depth: arrays.Array, intrinsics: arrays.Array, poses: arrays.Array, *,
+    ssim: Window = "box3", alpha: float = 0.85, padding: Padding = "border", align_corners: bool = True,
+    reduce: Reduction = "min", automask: bool = False, threads: int = 1,
+) -> tuple[arrays.Array, arrays.Array, arrays.Array]:  # fmt: skip
     """The photometric loss of a depth map (N, H, W), which source it came from, and which sources were seen.
 
     Pixel (u, v) of depth z is looked up in source s at K (R z K^-1 (u, v, 1) + T), bilinearly, and compared by
