@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -90,4 +91,7 @@ def kornia_loss(
 
 def losses() -> dict[str, Any]:
     """The peers by name."""
+    # A window, a gradient mode and a number of threads each make a graph; beyond its limit torch would run eagerly.
+    dynamo: Any = importlib.import_module("torch._dynamo.config")
+    dynamo.recompile_limit = 64
     return {"eager": eager, "compile": torch.compile(eager, dynamic=False), "kornia": kornia_loss}
