@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.timing import Row, one_thread, plot_rows, print_rows, race, write_rows
+from benchmarks.timing import Row, keep_rows, one_thread, print_rows, race
 from fastseg.cli import run
 from fastseg.ops.decile_rank import decile_rank, ensemble_deciles
 from fastseg.reference import decile_rank as reference
@@ -191,10 +191,7 @@ def main(config: Config) -> int:
     for size in ((64, 64), (480, 640), (1080, 1920)):
         rows += raced(f"{size[0]}x{size[1]}", saliency(size), strongest, config)
     print_rows(rows)
-    if config.json is not None:
-        print(f"written to {write_rows('decile_rank', rows, config.json)}")
-    if config.plot is not None:
-        print(f"drawn in {plot_rows(rows, config.plot)}")
+    keep_rows("decile_rank", rows, config.json, config.plot)
     return 0
 
 

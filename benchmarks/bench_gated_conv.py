@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers_gated_conv import DILATIONS, conv_peers, conv_training, pool_peers
-from benchmarks.timing import OURS, Row, on_threads, one_thread, plot_rows, print_rows, race, write_rows
+from benchmarks.timing import OURS, Row, keep_rows, on_threads, one_thread, print_rows, race
 from fastseg.cli import run
 
 Call = Callable[[], Any]
@@ -255,10 +255,7 @@ def main(config: Config) -> int:
     for case in CASES:
         if re.search(config.only, case):
             rows += measured(case, config, d)
-    if config.json is not None:
-        print(f"written to {write_rows('gated_conv', rows, config.json)}")
-    if config.plot is not None:
-        print(f"drawn to {plot_rows(rows, config.plot)}")
+    keep_rows("gated_conv", rows, config.json, config.plot)
     return 0
 
 

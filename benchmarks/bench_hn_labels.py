@@ -23,7 +23,7 @@ from benchmarks import peers_hha, peers_label
 from benchmarks.posed_quality import Labeller, angle_deg
 from benchmarks.rooms_quality import score_rooms
 from benchmarks.spread import Spread
-from benchmarks.timing import OURS, Row, one_thread, plot_rows, print_rows, race, write_rows
+from benchmarks.timing import OURS, Row, keep_rows, one_thread, print_rows, race
 from fastseg.cli import run
 from fastseg.data.rooms import Rooms
 from fastseg.frames import Frame, FrameError
@@ -167,11 +167,7 @@ def main(config: Config) -> int:
     rows += frame_rows(config, frame)
     rows += [row for threads in (1, 2) for row in batch_rows(config, frame, threads)]
     print_rows(rows)
-    if config.json is not None:
-        more = {"agreement": agreed, "frames": config.frames}
-        print(f"written to {write_rows('hn_labels', rows, config.json, more)}")
-    if config.plot is not None:
-        print(f"drawn in {plot_rows(rows, config.plot)}")
+    keep_rows("hn_labels", rows, config.json, config.plot, {"agreement": agreed, "frames": config.frames})
     return 0
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.normals_quality import ErrorTally, error_deg, exact, regions
 from benchmarks.peers import Array, NormalsOf, cross_peers, metres, missing_peers, oriented, rays, window_peers
 from benchmarks.spread import Spread
-from benchmarks.timing import OURS, Row, one_thread, plot_rows, print_rows, race, write_rows
+from benchmarks.timing import OURS, Row, keep_rows, one_thread, print_rows, race
 from fastseg.cli import run
 from fastseg.data.rooms import Rooms
 from fastseg.frames import Camera
@@ -163,11 +163,9 @@ def main(config: Config) -> int:
     print_rows(rows)
     not_run = missing_peers() if config.peers else {"every peer": "--peers false"}
     print("\n".join(f"{name}: not run, {why}" for name, why in not_run.items()))
-    if config.json is not None:
-        more = {"agreement": agreed, "frames": config.frames, "not_run": not_run}
-        print(f"written to {write_rows('normals', rows, config.json, more)}")
-    if config.plot is not None:
-        print(f"drawn in {plot_rows(rows, config.plot)}")
+    keep_rows(
+        "normals", rows, config.json, config.plot, {"agreement": agreed, "frames": config.frames, "not_run": not_run}
+    )
     return 0
 
 

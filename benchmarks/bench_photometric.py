@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.timing import OURS, Row, on_threads, one_thread, plot_rows, print_rows, race, write_rows
+from benchmarks.timing import OURS, Row, keep_rows, on_threads, one_thread, print_rows, race
 from fastseg.cli import run
 
 ROOT = Path(__file__).parent.parent
@@ -206,10 +206,7 @@ def main(config: Config) -> int:
         made = rows_of(form, config)
         print_rows(made)
         rows += made
-    if config.json is not None:
-        print(f"written to {write_rows('photometric', rows, config.json)}")
-    if config.plot is not None:
-        plot_rows(rows, config.plot)
+    keep_rows("photometric", rows, config.json, config.plot)
     return 0
 
 

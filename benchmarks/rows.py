@@ -106,3 +106,13 @@ def plot_rows(rows: Sequence[Row], path: Path) -> Path:
     figure.savefig(path, dpi=130)
     plt.close(figure)
     return path
+
+
+def keep_rows(
+    op: str, rows: Sequence[Row], json: Path | None, plot: Path | None, extra: Mapping[str, Any] | None = None
+) -> None:
+    """Writes the rows to `json` and draws them into `plot`, where these are given, and says where they lie."""
+    if json is not None:
+        print(f"written to {write_rows(op, rows, json, extra)}")
+    if plot is not None:
+        print(f"drawn in {plot_rows(rows, plot)}")
