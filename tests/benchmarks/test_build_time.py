@@ -34,6 +34,10 @@ def test_a_copy_holds_the_tracked_files_alone(tmp_path: Path, monkeypatch: pytes
         build_time.tracked_copy(tmp_path / "other")
 
 
-def test_a_failing_install_is_a_sentence() -> None:
+def test_a_failing_install_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kept").touch()
+    for words in (["init", "-q"], ["add", "kept"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    monkeypatch.setattr(build_time, "CHECKOUT", tmp_path)
     with pytest.raises(ValueError, match="exit code 1"):
         build_time.install(os.environ["PATH"], ("false",))
