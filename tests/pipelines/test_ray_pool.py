@@ -24,9 +24,8 @@ def rows(out: Path, folder: str) -> list[shards.Row]:
 def test_a_crashing_frame_costs_its_own_row_and_workers_change_no_byte(tmp_path: Path) -> None:
     special = ("a-nofloor", "frame-010-crash", "frame-012-hang")
     plan = toy_work.plan(30, special)
-    assert (
-        fan_out.fan_out(plan, toy_work.work, tmp_path / "ray", workers=2, timeout_s=6.0) == 0
-    )  # a busy machine is slow to bury a worker
+    # six seconds: a busy machine is slow to bury a worker
+    assert fan_out.fan_out(plan, toy_work.work, tmp_path / "ray", workers=2, timeout_s=6.0) == 0
     found = {row["id"]: row["reason"] for row in rows(tmp_path / "ray", "rejected")}
     assert found == {"a-nofloor": "no-floor", "frame-010-crash": "crash", "frame-012-hang": "timeout"}
     assert [row["id"] for row in rows(tmp_path / "ray", "labels")] == [i for i in plan.ids if i not in special]
