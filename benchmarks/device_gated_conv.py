@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from fastseg.ops.gated_conv import gated_dilated_conv2d, gated_dilated_pool2d
-
 from benchmarks.device_race import Call, gpu_race, over
 from benchmarks.peers_gated_conv import DILATIONS, convolutions, library_maximum, shifted
 from benchmarks.rows import OURS, Row
+from fastseg.ops.gated_conv import gated_dilated_conv2d, gated_dilated_pool2d
 
 CHANNELS, SIDE, SETS = 512, 90, 4
 POOLED = 8  # frames: 66 MB in and 66 MB out in bf16, more than the L2 holds

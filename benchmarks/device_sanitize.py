@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from fastseg.ops.gated_conv import gated_dilated_conv2d, gated_dilated_pool2d
-from fastseg.ops.photometric import photometric_loss, ssim
 
 from fastseg.frames import Camera
 from fastseg.ops.decile_rank import decile_rank, ensemble_deciles
+from fastseg.ops.gated_conv import gated_dilated_conv2d, gated_dilated_pool2d
 from fastseg.ops.hn_labels import hn_labels
 from fastseg.ops.normals import ESTIMATORS, normals
+from fastseg.ops.photometric import photometric_loss, ssim
 
 SIZES = ((1, 1), (31, 33), (33, 257))
 DILATIONS = (1, 2, 4, 8, 16)
