@@ -23,6 +23,7 @@ from fastseg.data.shard_schema import (
     content_hash,
     row_digest,
 )
+from fastseg.data.shard_seal import UNSEALED, seal_file
 
 # The room's front door: who writes or reads shards imports from here.
 __all__ = [
@@ -122,11 +123,12 @@ class ShardWriter:
         """Finish the file, make it durable, rename it to `path`."""
         assert self._writer is not None, "commit belongs inside the with block"
         self._flush()
-        facts = {"format": FORMAT, "rows": len(self._digests), "content": content_hash(self._digests)}
+        facts = {"format": FORMAT, "rows": len(self._digests), "content": content_hash(self._digests), "seal": UNSEALED}
         text = json.dumps(self._metadata | facts, sort_keys=True)
         self._writer.add_key_value_metadata({METADATA_KEY: text.encode()})
         self._writer.close()
         self._writer = None
+        seal_file(self._temp)
         put_in_place(self._temp, self.path)
 
     def _flush(self) -> None:
