@@ -45,7 +45,13 @@ __all__ = [
 ]
 
 # Colour is compressed already; zstd at level 1 makes a label as small as a PNG, ten times faster both ways.
-CODECS: dict[str, Any] = {"compression": {"label": "zstd"}, "compression_level": {"label": 1}}
+OPTIONS: dict[str, Any] = {
+    "compression": {"label": "zstd"},
+    "compression_level": {"label": 1},
+    "use_dictionary": False,
+    "write_statistics": ["id"],
+    "write_page_checksum": True,
+}
 
 
 def _sync(path: Path) -> None:
@@ -97,9 +103,7 @@ class ShardWriter:
         self._writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> ShardWriter:
-        self._writer = pq.ParquetWriter(
-            self._temp, self.schema, use_dictionary=False, write_statistics=["id"], write_page_checksum=True, **CODECS
-        )
+        self._writer = pq.ParquetWriter(self._temp, self.schema, **OPTIONS)
         return self
 
     def __exit__(self, *error: object) -> None:
