@@ -61,7 +61,7 @@ def deflated_tiff(array: np.ndarray) -> Files:
 
 
 def compressed_tiff_kit() -> Kit:
-    kit = folder_kit("tiff", kind="TIFF", unseen="its tags carry no checksum")
+    kit = folder_kit("tiff", kind="TIFF", unseen="TIFF tags carry no checksum")
     files = kit.files | deflated_tiff(kit.stored)
     return Kit(files, "a", kit.depth, kit.stored, deflated_tiff, Folder, kit.own, kit.unseen, ABSURD)
 
