@@ -9,13 +9,14 @@ from typing import Any, Literal, assert_never
 from fastseg.data.camvid import CamVid
 from fastseg.data.folder import Folder, FolderLabels
 from fastseg.data.nyuv2 import NyuFrames, NyuLabels
+from fastseg.data.nyuv2_raw import NyuRaw
 from fastseg.data.places import holding, place, read_at_most
 from fastseg.data.replica import Replica, ReplicaLabels
 from fastseg.data.seven_scenes import SevenScenes
 from fastseg.data.tum import CameraName, Tum
 from fastseg.frames import FrameSource, LabelledImages
 
-Reader = Literal["folder", "7scenes", "tum", "nyuv2", "replica", "rooms"]
+Reader = Literal["folder", "7scenes", "tum", "nyuv2", "nyuv2-raw", "replica", "rooms"]
 Labelled = Literal["folder", "camvid", "nyuv2", "replica", "rooms"]
 
 
@@ -31,7 +32,7 @@ def open_source(
     """The frames of the data set at `root`, in the layout that `reader` names (see fastseg.data.<reader>).
 
     root: a folder, or a place in a store such as s3://bucket/folder (see fastseg.data.places).
-    depth_scale: metres for one unit of depth, instead of the data set's own (not for nyuv2 and rooms).
+    depth_scale: metres for one unit of depth, instead of the data set's own (not for nyuv2, nyuv2-raw and rooms).
     intrinsics: an `intrinsics.json` that lies elsewhere (folder, tum). camera: a published camera (tum; default ros).
     split: all, train or test (nyuv2; default all). rooms: `root` is a folder with rooms.json, see `read_rooms`.
     Raises FileNotFoundError, ValueError or FrameError with one sentence when there is no such data set.
@@ -50,6 +51,9 @@ def open_source(
         case "nyuv2":
             _takes(reader, given, "split")
             return NyuFrames(root, split or "all")
+        case "nyuv2-raw":
+            _takes(reader, given)
+            return NyuRaw(root)
         case "replica":
             _takes(reader, given, "depth_scale")
             return Replica(root, depth_scale)
