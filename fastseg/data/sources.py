@@ -7,14 +7,21 @@ from pathlib import Path
 from typing import Any, Literal, assert_never
 
 from fastseg.data.camvid import CamVid
+from fastseg.data.cityscapes import Cityscapes
 from fastseg.data.folder import Folder, FolderLabels
+from fastseg.data.kitti import Kitti
 from fastseg.data.nyuv2 import NyuFrames, NyuLabels
+from fastseg.data.redwood import Redwood
 from fastseg.data.replica import Replica, ReplicaLabels
+from fastseg.data.scannet import ScanNet
 from fastseg.data.seven_scenes import SevenScenes
+from fastseg.data.sunrgbd import SunRgbd
 from fastseg.data.tum import CameraName, Tum
 from fastseg.frames import FrameSource, LabelledImages
 
-Reader = Literal["folder", "7scenes", "tum", "nyuv2", "replica", "rooms"]
+Reader = Literal[
+    "folder", "7scenes", "tum", "nyuv2", "replica", "rooms", "scannet", "kitti", "cityscapes", "sunrgbd", "redwood"
+]
 Labelled = Literal["folder", "camvid", "nyuv2", "replica", "rooms"]
 
 
@@ -29,9 +36,10 @@ def open_source(
 ) -> FrameSource:
     """The frames of the data set at `root`, in the layout that `reader` names (see fastseg.data.<reader>).
 
-    depth_scale: metres for one unit of depth, instead of the data set's own (not for nyuv2 and rooms).
+    depth_scale: metres for one unit of depth, instead of the data set's own (not for nyuv2, kitti, cityscapes, rooms).
     intrinsics: an `intrinsics.json` that lies elsewhere (folder, tum). camera: a published camera (tum; default ros).
-    split: all, train or test (nyuv2; default all). rooms: `root` is a folder with rooms.json, see `read_rooms`.
+    split: all, train or test (nyuv2; default all), or a folder's name (cityscapes; default all of them).
+    rooms: `root` is a folder with rooms.json, see `read_rooms`.
     Raises FileNotFoundError, ValueError or FrameError with one sentence when there is no such data set.
     """
     given = {"depth_scale": depth_scale, "intrinsics": intrinsics, "camera": camera, "split": split}
@@ -56,6 +64,21 @@ def open_source(
 
             _takes(reader, given)
             return Rooms(**read_rooms(Path(root) / "rooms.json", ("noise", "path")))
+        case "scannet":
+            _takes(reader, given, "depth_scale")
+            return ScanNet(root, depth_scale)
+        case "kitti":
+            _takes(reader, given)
+            return Kitti(root)
+        case "cityscapes":
+            _takes(reader, given, "split")
+            return Cityscapes(root, split)
+        case "sunrgbd":
+            _takes(reader, given, "depth_scale")
+            return SunRgbd(root, depth_scale)
+        case "redwood":
+            _takes(reader, given, "depth_scale")
+            return Redwood(root, depth_scale)
     assert_never(reader)
 
 
