@@ -36,6 +36,8 @@ class Cityscapes:
     def __init__(self, root: Path, split: str | None = None) -> None:
         self.root = existing_folder(root)
         self.split = split
+        if split is not None:
+            check_id(split, self.root)
         for folder in ("disparity", "leftImg8bit", "camera"):
             if not (self.root / folder / (split or "")).is_dir():
                 wanted = f"expected the folder {folder}/{split or 'SPLIT'} of Cityscapes; there is none"

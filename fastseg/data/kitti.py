@@ -126,9 +126,12 @@ class Kitti:
 def read_camera(path: Path, camera: str, size: tuple[int, int]) -> Camera:
     """The rectified camera `02` or `03` of a calibration, for its own (height, width); FrameError as `projection`."""
     values = read_calibration(path)
-    if (stated := values.get(f"S_rect_{camera}")) is not None and len(stated) == 2:
+    matrix, stated = projection(values, camera, path), values.get(f"S_rect_{camera}")
+    if stated is not None:
+        if len(stated) != 2 or not np.isfinite(stated).all():
+            raise FrameError("intrinsics", f"{path}: expected S_rect_{camera}, a width and a height; got {stated}")
         check_size(size, (round(stated[1]), round(stated[0])), "depth", f"camera {camera} in {path}")
-    return pinhole(projection(values, camera, path), size, path)
+    return pinhole(matrix, size, path)
 
 
 def projection(values: dict[str, list[float]], camera: str, path: Path) -> Pose:

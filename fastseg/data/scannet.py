@@ -176,7 +176,7 @@ def registered(image: Color, color: Camera, depth: Camera) -> bytes:
     left, width = _span(depth.fx, depth.cx, depth.width, color.fx, color.cx)
     top, height = _span(depth.fy, depth.cy, depth.height, color.fy, color.cy)
     over = (-left, -top, left + width - color.width, top + height - color.height)
-    if max(over[0], over[2]) > width / 2 or max(over[1], over[3]) > height / 2:
+    if max(over[0], 0) + max(over[2], 0) > width / 2 or max(over[1], 0) + max(over[3], 0) > height / 2:
         wanted = "expected the colour camera to see what the depth camera does"
         raise FrameError("intrinsics", f"{wanted}; it leaves out more than half of its view: {color} and {depth}")
     pad = [max(0, math.ceil(pixels)) for pixels in over]
