@@ -7,16 +7,24 @@ from pathlib import Path
 from typing import Any, Literal, assert_never
 
 from fastseg.data.camvid import CamVid
+from fastseg.data.cityscapes import Cityscapes
 from fastseg.data.folder import Folder, FolderLabels
+from fastseg.data.kitti import Kitti
 from fastseg.data.nyuv2 import NyuFrames, NyuLabels
 from fastseg.data.nyuv2_raw import NyuRaw
 from fastseg.data.places import holding, place, read_at_most
+from fastseg.data.redwood import Redwood
 from fastseg.data.replica import Replica, ReplicaLabels
+from fastseg.data.scannet import ScanNet
 from fastseg.data.seven_scenes import SevenScenes
+from fastseg.data.sunrgbd import SunRgbd
 from fastseg.data.tum import CameraName, Tum
 from fastseg.frames import FrameSource, LabelledImages
 
-Reader = Literal["folder", "7scenes", "tum", "nyuv2", "nyuv2-raw", "replica", "rooms"]
+Reader = Literal[
+    "folder", "7scenes", "tum", "nyuv2", "nyuv2-raw", "replica", "scannet", "kitti", "cityscapes", "sunrgbd", "redwood",
+    "rooms",
+]  # fmt: skip
 Labelled = Literal["folder", "camvid", "nyuv2", "replica", "rooms"]
 
 
@@ -32,9 +40,11 @@ def open_source(
     """The frames of the data set at `root`, in the layout that `reader` names (see fastseg.data.<reader>).
 
     root: a folder, or a place in a store such as s3://bucket/folder (see fastseg.data.places).
-    depth_scale: metres for one unit of depth, instead of the data set's own (not for nyuv2, nyuv2-raw and rooms).
+    depth_scale: metres for one unit of depth, instead of the data set's own (not for nyuv2, nyuv2-raw, kitti,
+    cityscapes and rooms).
     intrinsics: an `intrinsics.json` that lies elsewhere (folder, tum). camera: a published camera (tum; default ros).
-    split: all, train or test (nyuv2; default all). rooms: `root` is a folder with rooms.json, see `read_rooms`.
+    split: all, train or test (nyuv2; default all), or a folder's name (cityscapes; default all of them).
+    rooms: `root` is a folder with rooms.json, see `read_rooms`.
     Raises FileNotFoundError, ValueError or FrameError with one sentence when there is no such data set.
     """
     given = {"depth_scale": depth_scale, "intrinsics": intrinsics, "camera": camera, "split": split}
@@ -53,7 +63,7 @@ def open_source(
             return NyuFrames(root, split or "all")
         case "nyuv2-raw":
             _takes(reader, given)
-            return NyuRaw(root)
+            return NyuRaw(place(root))
         case "replica":
             _takes(reader, given, "depth_scale")
             return Replica(root, depth_scale)
@@ -62,6 +72,21 @@ def open_source(
 
             _takes(reader, given)
             return Rooms(**read_rooms(place(root) / "rooms.json", ("noise", "path")))
+        case "scannet":
+            _takes(reader, given, "depth_scale")
+            return ScanNet(place(root), depth_scale)
+        case "kitti":
+            _takes(reader, given)
+            return Kitti(place(root))
+        case "cityscapes":
+            _takes(reader, given, "split")
+            return Cityscapes(place(root), split)
+        case "sunrgbd":
+            _takes(reader, given, "depth_scale")
+            return SunRgbd(place(root), depth_scale)
+        case "redwood":
+            _takes(reader, given, "depth_scale")
+            return Redwood(place(root), depth_scale)
     assert_never(reader)
 
 
