@@ -109,12 +109,17 @@ def label_frame(frame: Frame, config: HNConfig) -> HNLabel:
         np.ascontiguousarray(frame.depth), frame.camera, depth_scale=frame.depth_scale, prior=frame.up_prior,
         **arguments(config),
     )  # fmt: skip
-    figures = dict(zip(op.FIGURES, (float(f) for f in made.figures[0]), strict=True))
-    _judge(op.VERDICTS[int(made.verdict[0])], figures, config)
+    return judged(made, 0, config)
+
+
+def judged(made: op.HNLabels, index: int, config: HNConfig) -> HNLabel:
+    """The label of one frame of the op's batch (numpy arrays); FrameError, as `label_frame`, when it is rejected."""
+    figures = dict(zip(op.FIGURES, (float(f) for f in made.figures[index]), strict=True))
+    _judge(op.VERDICTS[int(made.verdict[index])], figures, config)
     return HNLabel(
-        label=made.label[0],
-        up=made.up[0],
-        histogram=made.histogram[0],
+        label=made.label[index],
+        up=made.up[index],
+        histogram=made.histogram[index],
         height_edges=np.asarray(config.edges_m, np.float32),
         normal_edges_deg=np.asarray(op.normal_edges_deg(config.n_normal), np.float32),
         **figures,
