@@ -66,12 +66,25 @@ struct PlaneSums {
   float base = 0;
 };
 
+// What a cross product needs of the camera: its focal lengths over the radius.
+struct CrossScale {
+  float x, y;
+};
+FS_HD CrossScale cross_scale(const Pinhole& k, int radius) {
+  return {k.fx / static_cast<float>(radius), k.fy / static_cast<float>(radius)};
+}
+
 // The normal of the two differences across a pixel, du = p(u + r, v) - p(u - r, v) and dv = p(u, v + r) - p(u, v - r),
-// which is dv x du made unit: it looks at the camera. NaN unless all five points were measured.
-FS_HD Vec3f cross_normal(Vec3f du, Vec3f dv, bool valid) {
-  const Vec3f n = cross(dv, du);
+// which is dv x du made unit: it looks at the camera. NaN unless `valid` and where a depth is NaN. With the pixel's ray
+// and the depths, du = (right - left) ray + r / fx (right + left) e_x and dv alike; their product times fx fy / r^2 is
+// below, and a third of the work.
+FS_HD Vec3f cross_normal(Vec3f ray, float left, float right, float up, float down, CrossScale k, bool valid) {
+  const float across = right + left, along = down + up;
+  const float x = k.x * (right - left) * along, y = k.y * (down - up) * across;
+  const Vec3f n{x, y, -(x * ray.x + y * ray.y + across * along)};
   const float square = dot(n, n);
-  return ((valid & (square > 0)) ? inverse_sqrt(square) : std::numeric_limits<float>::quiet_NaN()) * n;
+  const float scale = inverse_sqrt(square);
+  return ((valid & (square > 0)) ? scale : std::numeric_limits<float>::quiet_NaN()) * n;
 }
 
 // What the places of a window's valid pixels alone decide: their mean, and the inverse of their scatter.
