@@ -102,28 +102,52 @@ FS_HD PlanePlaces plane_places(float n, float i, float j, float ii, float ij, fl
   return {inv, mi, mj, cjj * inv_det, -cij * inv_det, cii * inv_det};
 }
 
-// The normal at pixel (u, v) of the plane 1/z = a X/Z + b Y/Z + c fitted to the window by least squares, which is
-// -(a, b, c) made unit; NaN when undefined. In pixels 1/z = alpha i + beta j + gamma, so a = alpha fx, b = beta fy.
-// d, id, jd, dd and base as in PlaneSums; Residual: whether the fit's residual is held against its limit.
-template <bool Residual = true>
-FS_HD Vec3f plane_normal(const PlanePlaces& p, float d, float id, float jd, float dd, float base, const Pinhole& k,
-                         const Fit& fit, float u, float v, bool valid) {
-  const float md = d * p.inv, cid = id * p.inv - p.mi * md, cjd = jd * p.inv - p.mj * md;
-  const float alpha = cid * p.pii + cjd * p.pij, beta = cid * p.pij + cjd * p.pjj;
-  const float gamma = base + md - alpha * p.mi - beta * p.mj;
+// The normal at pixel (u, v) of the plane 1/z = a X/Z + b Y/Z + c, which is -(a, b, c) made unit; NaN when undefined.
+// 1/z is gamma at the pixel and grows by alpha a column and beta a row, so a = alpha fx, b = beta fy. residual2: mean
+// square of what the fit leaves of 1/z; Residual: whether it is held against its limit.
+template <bool Residual>
+FS_HD Vec3f normal_of_plane(float alpha, float beta, float gamma, float residual2, const Pinhole& k, const Fit& fit,
+                            float u, float v, bool valid) {
   const float a = alpha * k.fx, b = beta * k.fy, c = gamma - alpha * (u - k.cx) - beta * (v - k.cy);
   bool defined = valid & (gamma > 0);
   if constexpr (Residual) {
-    const float residual2 = dd * p.inv - md * md - alpha * cid - beta * cjd;
     const float limit = fit.max_residual + fit.residual0 * gamma * gamma;  // of the rms in 1/z = (rms dz) / z^2
     defined = defined & (residual2 <= limit * limit);
   }
   const float scale = (defined ? -1.f : std::numeric_limits<float>::quiet_NaN()) * inverse_sqrt(a * a + b * b + c * c);
   return {a * scale, b * scale, c * scale};
 }
+
+// The normal of the plane fitted to the window of pixel (u, v) by least squares.
+// d, id, jd, dd and base as in PlaneSums.
+template <bool Residual = true>
+FS_HD Vec3f plane_normal(const PlanePlaces& p, float d, float id, float jd, float dd, float base, const Pinhole& k,
+                         const Fit& fit, float u, float v, bool valid) {
+  const float md = d * p.inv, cid = id * p.inv - p.mi * md, cjd = jd * p.inv - p.mj * md;
+  const float alpha = cid * p.pii + cjd * p.pij, beta = cid * p.pij + cjd * p.pjj;
+  const float gamma = base + md - alpha * p.mi - beta * p.mj;
+  const float residual2 = dd * p.inv - md * md - alpha * cid - beta * cjd;
+  return normal_of_plane<Residual>(alpha, beta, gamma, residual2, k, fit, u, v, valid);
+}
 FS_HD Vec3f plane_normal(const PlaneSums& s, const Pinhole& k, const Fit& fit, float u, float v, bool valid) {
   return plane_normal(plane_places(s.n, s.i, s.j, s.ii, s.ij, s.jj, fit.smallest), s.d, s.id, s.jd, s.dd, s.base, k,
                       fit, u, v, valid);
+}
+
+// A window without holes: its places have their mean at the pixel and scatter alike along rows and columns.
+struct WholeWindow {
+  float inv, slope;  // 1 / n; 1 / sum of i i
+};
+FS_HD WholeWindow whole_window(int radius) {
+  const float r = static_cast<float>(radius), n = (2 * r + 1) * (2 * r + 1);
+  return {1 / n, 3 / (n * r * (r + 1))};
+}
+template <bool Residual>
+FS_HD Vec3f plane_normal(const WholeWindow& w, float d, float id, float jd, float dd, const Pinhole& k, const Fit& fit,
+                         float u, float v) {
+  const float alpha = id * w.slope, beta = jd * w.slope, gamma = d * w.inv;
+  const float residual2 = (dd - alpha * id - beta * jd) * w.inv - gamma * gamma;
+  return normal_of_plane<Residual>(alpha, beta, gamma, residual2, k, fit, u, v, true);
 }
 
 // Sums over the neighbours that lie on the pixel's own surface; p is a neighbour's point less the pixel's point.
