@@ -135,6 +135,15 @@ void metres_row(const DepthImage& depth, std::int64_t v, std::int64_t from, std:
   metres_of(static_cast<const float*>(depth.data) + at, to - from, depth.scale, z);
 }
 
+void fetch_row(const DepthImage& depth, std::int64_t v, std::int64_t from, std::int64_t to) {
+  constexpr std::int64_t kCacheLine = 64;
+  if (v >= depth.height) return;
+  const std::int64_t size = depth.dtype == DType::kUint16 ? 2 : 4, at = v * depth.width;
+  const char* const row = static_cast<const char*>(depth.data);
+  for (std::int64_t byte = (at + from) * size; byte < (at + to) * size; byte += kCacheLine)
+    __builtin_prefetch(row + byte);
+}
+
 std::int64_t strip_columns(Estimator estimator, int stride, std::int64_t width) {
   return estimator == Estimator::kPlane ? std::int64_t{kStrip} * stride : width;
 }

@@ -8,6 +8,7 @@
 namespace fs {
 namespace {
 
+constexpr int kRowsAhead = 8;  // depth is asked for so many rows before it is read
 constexpr int kMaxRows = 2 * kMaxRadius + kRowsAtOnce;
 
 // A strip of the image: its kept rows form a ring, row r lies in slot r mod `slots`.
@@ -46,6 +47,7 @@ void enter(const Strip& s, const RowPlan& plan, std::int64_t r, int slot) {
   const std::int64_t from = std::max<std::int64_t>(0, plan.left - s.radius);
   const std::int64_t to = std::min(plan.depth.width, plan.left + kStrip * s.stride + s.radius);
   metres_row(plan.depth, r, from, to, s.row.q + (from - plan.left));
+  fetch_row(plan.depth, r + kRowsAhead, from, to);
   const std::int64_t pixels = (plan.right - plan.left + s.stride - 1) / s.stride;
   s.whole[slot] = keep_row(s.row, from - plan.left, to - plan.left, static_cast<int>(whole_lanes(pixels)),
                            plan.fit.max_residual < std::numeric_limits<float>::infinity(), s.whole[slot], kept);
