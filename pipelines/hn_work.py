@@ -1,7 +1,8 @@
-"""What a worker does with one frame of an HN-label run. Apart from the program: workers cannot import `__main__`."""
+"""What a worker does with the frames of an HN-label run. Apart from the program: workers cannot import `__main__`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 from fastseg.data.shards import Row
 from fastseg.data.sources import Reader, open_source
 from fastseg.data.tum import CameraName
-from fastseg.frames import FrameSource
-from fastseg.labels.hn import HNConfig, label_frame
+from fastseg.frames import Frame, FrameError, FrameSource
+from fastseg.labels.hn import HNConfig, HNLabel, label_frame
+from fastseg.labels.hn_batch import Put, label_frames
 from pipelines.one_shard import Clock
 
 
@@ -33,6 +35,23 @@ def opened(at: SourceAt) -> FrameSource:
     return open_source(at.reader, at.root, **options)
 
 
+def row_of(frame: Frame, made: HNLabel) -> Row:
+    """The row of `shards.SCHEMA` of a frame and its label; the colour file's bytes pass through untouched."""
+    return {
+        "id": frame.id,
+        "image": frame.image,
+        "label": made.label.tobytes(),
+        "height": made.label.shape[0],
+        "width": made.label.shape[1],
+        "up": made.up.tolist(),
+        "floor_m": float(made.floor_m),
+        "aligned_fraction": float(made.aligned_fraction),
+        "valid_fraction": float(made.valid_fraction),
+        "disagreement_deg": float(made.disagreement_deg),
+        "bins": made.histogram.tolist(),
+    }
+
+
 @dataclass(frozen=True)
 class LabelFrame:
     """The work of one frame: id -> label row of `shards.SCHEMA`; FrameError when the frame is rejected."""
@@ -45,17 +64,29 @@ class LabelFrame:
         with clock("read"):
             frame = source.load(frame_id)
         with clock("label"):
-            made = label_frame(frame, self.hn)
-        return {
-            "id": frame_id,
-            "image": frame.image,
-            "label": made.label.tobytes(),
-            "height": made.label.shape[0],
-            "width": made.label.shape[1],
-            "up": [float(x) for x in made.up],
-            "floor_m": float(made.floor_m),
-            "aligned_fraction": float(made.aligned_fraction),
-            "valid_fraction": float(made.valid_fraction),
-            "disagreement_deg": float(made.disagreement_deg),
-            "bins": [int(count) for count in made.histogram],
-        }
+            return row_of(frame, label_frame(frame, self.hn))
+
+
+@dataclass(frozen=True)
+class LabelBatch:
+    """The same work, `batch` frames at a time: read one by one on the CPU, labelled where `put` takes their depth.
+
+    num_gpus   the share of a GPU that a worker owns; 0 when `put` leaves the depth on the CPU
+    """
+
+    at: SourceAt
+    hn: HNConfig
+    put: Put
+    batch: int = 64
+    num_gpus: float = 0.0
+
+    def read(self, frame_id: str, clock: Clock) -> Frame:
+        """The frame, decoded; FrameError when it cannot be used."""
+        with clock("read"):
+            return opened(self.at).load(frame_id)
+
+    def label(self, read: Sequence[Frame], clock: Clock) -> list[Row | FrameError]:
+        """The row or the rejection of each frame, in order."""
+        with clock("label"):
+            made = label_frames(read, self.hn, self.put)
+            return [m if isinstance(m, FrameError) else row_of(f, m) for f, m in zip(read, made, strict=True)]

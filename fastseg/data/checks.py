@@ -142,7 +142,7 @@ def median_m(depth: Depth, depth_scale: float) -> float:
     for seen in (depth[::step, ::step], depth):
         valid = seen[np.isfinite(seen) & (seen > 0)]
         if valid.size:
-            return float(np.median(valid)) * depth_scale
+            return float(np.median(valid.astype(np.float64))) * depth_scale
     return float("nan")
 
 

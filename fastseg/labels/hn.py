@@ -105,7 +105,7 @@ def label_frame(frame: Frame, config: HNConfig) -> HNLabel:
     NaN when none was found) or `no-floor` (value: the aligned part). Raises TypeError or ValueError for depth of
     another type or size than its camera's.
     """
-    return _answer(_alone(frame, config), config)
+    return judged(_alone(frame, config), 0, config)
 
 
 def estimate_frame(frame: Frame, config: HNConfig) -> tuple[Float, Float]:
@@ -115,7 +115,7 @@ def estimate_frame(frame: Frame, config: HNConfig) -> tuple[Float, Float]:
     """
     made = _alone(frame, config)
     if op.VERDICTS[int(made.verdict[0])] == "no-depth":
-        _answer(made, config)
+        judged(made, 0, config)
     return made.up[0], made.figures[0]
 
 
@@ -130,7 +130,21 @@ def label_given(frame: Frame, config: HNConfig, up: npt.NDArray[Any], floor_m: f
         np.ascontiguousarray(frame.depth), frame.camera, up, floor_m, depth_scale=frame.depth_scale,
         height_edges=config.edges_m, **{name: getattr(config, name) for name in names},
     )  # fmt: skip
-    return _answer(made, config)
+    return judged(made, 0, config)
+
+
+def judged(made: op.HNLabels, index: int, config: HNConfig) -> HNLabel:
+    """The label of one frame of the op's batch (numpy arrays); FrameError, as `label_frame`, when it is rejected."""
+    figures = dict(zip(op.FIGURES, (float(f) for f in made.figures[index]), strict=True))
+    _judge(op.VERDICTS[int(made.verdict[index])], figures, config)
+    return HNLabel(
+        label=made.label[index],
+        up=made.up[index],
+        histogram=made.histogram[index],
+        height_edges=np.asarray(config.edges_m, np.float32),
+        normal_edges_deg=np.asarray(op.normal_edges_deg(config.n_normal), np.float32),
+        **figures,
+    )
 
 
 def check(config: HNConfig) -> None:
@@ -153,20 +167,6 @@ def _alone(frame: Frame, config: HNConfig) -> op.HNLabels:
         np.ascontiguousarray(frame.depth), frame.camera, depth_scale=frame.depth_scale, prior=frame.up_prior,
         **arguments(config),
     )  # fmt: skip
-
-
-def _answer(made: op.HNLabels, config: HNConfig) -> HNLabel:
-    """What the kernel made of one frame, or its FrameError."""
-    figures = dict(zip(op.FIGURES, (float(f) for f in made.figures[0]), strict=True))
-    _judge(op.VERDICTS[int(made.verdict[0])], figures, config)
-    return HNLabel(
-        label=made.label[0],
-        up=made.up[0],
-        histogram=made.histogram[0],
-        height_edges=np.asarray(config.edges_m, np.float32),
-        normal_edges_deg=np.asarray(op.normal_edges_deg(config.n_normal), np.float32),
-        **figures,
-    )
 
 
 def _judge(verdict: str, figures: dict[str, float], config: HNConfig) -> None:
