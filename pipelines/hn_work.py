@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from fastseg.data.sensor_range import WithinRange
 from fastseg.data.shards import Row
 from fastseg.data.sources import Reader, open_source
 from fastseg.data.tum import CameraName
@@ -18,7 +19,10 @@ from pipelines.one_shard import Clock
 
 @dataclass(frozen=True)
 class SourceAt:
-    """Where a worker finds the frames: what `open_source` takes, so that paths and not frames are sent around."""
+    """Where a worker finds the frames: what `open_source` takes, so that paths and not frames are sent around.
+
+    max_depth_m   depth beyond it is no measurement (see `WithinRange`)
+    """
 
     reader: Reader
     root: Path
@@ -26,13 +30,15 @@ class SourceAt:
     intrinsics: Path | None
     camera: CameraName | None
     split: str | None
+    max_depth_m: float | None = None
 
 
 @lru_cache(maxsize=1)
 def opened(at: SourceAt) -> FrameSource:
     """The source, opened once in each process."""
-    options = {key: value for key, value in asdict(at).items() if key not in ("reader", "root")}
-    return open_source(at.reader, at.root, **options)
+    options = {name: getattr(at, name) for name in ("depth_scale", "intrinsics", "camera", "split")}
+    source = open_source(at.reader, at.root, **options)
+    return source if at.max_depth_m is None else WithinRange(source, at.max_depth_m)
 
 
 def row_of(frame: Frame, made: HNLabel) -> Row:

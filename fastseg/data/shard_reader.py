@@ -26,11 +26,19 @@ def read_metadata(path: Path) -> dict[str, Any]:
     ValueError names a file that is not a complete Parquet shard.
     """
     try:
-        found = (pq.read_metadata(path).metadata or {}).get(METADATA_KEY)
-        metadata = json.loads(found) if found is not None else None
+        with path.open("rb") as file:
+            return footer_facts(pq.read_metadata(file), path)
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is not a complete Parquet file: {str(error).splitlines()[0]}") from error
+
+
+def footer_facts(footer: pq.FileMetaData, path: Path) -> dict[str, Any]:
+    """What `read_metadata` gives, from a footer that is read already; ValueError where it is no shard's."""
+    try:
+        metadata = json.loads((footer.metadata or {}).get(METADATA_KEY, b"null"))
+    except ValueError as error:
         raise ValueError(f"{path} is not a complete Parquet file: {str(error).splitlines()[0]}") from error
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise ValueError(f"{path} is not a fastseg shard of format {FORMAT}")

@@ -36,7 +36,7 @@ REJECTED_SCHEMA = pa.schema(
     ]
 )
 METADATA_KEY = b"fastseg"
-FORMAT = 1
+FORMAT = 2  # 2 put a seal into the footer
 # A random reader decodes a whole row group to get one row: few rows keep that near the cost of the row itself.
 ROW_GROUP = 8
 

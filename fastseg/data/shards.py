@@ -26,6 +26,7 @@ from fastseg.data.shard_schema import (
     content_hash,
     row_digest,
 )
+from fastseg.data.shard_seal import UNSEALED, sealed
 
 # The room's front door: who writes or reads shards imports from here.
 __all__ = [
@@ -48,7 +49,13 @@ __all__ = [
 ]
 
 # Colour is compressed already; zstd at level 1 makes a label as small as a PNG, ten times faster both ways.
-CODECS: dict[str, Any] = {"compression": {"label": "zstd"}, "compression_level": {"label": 1}}
+OPTIONS: dict[str, Any] = {
+    "compression": {"label": "zstd"},
+    "compression_level": {"label": 1},
+    "use_dictionary": False,
+    "write_statistics": ["id"],
+    "write_page_checksum": True,
+}
 
 
 def _sync(path: Path) -> None:
@@ -99,33 +106,49 @@ def temporary_name(path: Path) -> Path:
 
 
 class _Sink(io.RawIOBase):
-    """Where a shard's bytes go one after the other, with their SHA-256: a temporary file, or memory for a store."""
+    """Where a shard's bytes go one after the other, hashed on the way: a temporary file, or memory for a store."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.temp = temporary_name(path) if is_local(path) else None
-        self.digest = hashlib.sha256()
-        self._file: io.RawIOBase | io.BytesIO = self.temp.open("wb", buffering=0) if self.temp else io.BytesIO()
+        self._digest = hashlib.sha256()
+        self._file: Any = self.temp.open("w+b", buffering=0) if self.temp else io.BytesIO()
 
     def writable(self) -> bool:
         return True
 
     def tell(self) -> int:
-        return self._file.tell()
+        return int(self._file.tell())
 
     def write(self, content: Any) -> int:
         rest = memoryview(content).cast("B")
-        size = len(rest)
-        self.digest.update(rest)
+        self._digest.update(rest)
+        return self._write(rest)
+
+    def _write(self, content: memoryview | bytes) -> int:
+        rest = memoryview(content)
         while len(rest):
             rest = rest[self._file.write(rest) :]
-        return size
+        return len(content)
+
+    def begin_footer(self) -> None:
+        """What comes now is the footer: all bytes before it stay as they are."""
+        self._body, self._footer_at = self._digest.copy(), self.tell()
+
+    def seal(self) -> str:
+        """Put the seal, the hash of all bytes, into the footer; the SHA-256 (hex) of the file with it."""
+        self._file.seek(self._footer_at)
+        footer = sealed(self._file.read(), self._digest.hexdigest())
+        self._file.seek(self._footer_at)
+        self._write(footer)
+        self._body.update(footer)
+        return self._body.hexdigest()
 
     def put_in_place(self) -> None:
         if self.temp is not None:
             put_in_place(self.temp, self.path)
         else:
-            put_whole(self.path, cast(io.BytesIO, self._file).getbuffer())
+            put_whole(self.path, self._file.getbuffer())
 
     def remove(self) -> None:
         """Close the file, and remove it unless it has its final name."""
@@ -151,9 +174,7 @@ class ShardWriter:
 
     def __enter__(self) -> ShardWriter:
         self._sink = _Sink(self.path)
-        self._writer = pq.ParquetWriter(
-            self._sink, self.schema, use_dictionary=False, write_statistics=["id"], write_page_checksum=True, **CODECS
-        )
+        self._writer = pq.ParquetWriter(self._sink, self.schema, **OPTIONS)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -178,13 +199,14 @@ class ShardWriter:
         """Finish the file, make it durable, give it its name."""
         assert self._writer is not None, "commit belongs inside the with block"
         self._flush()
-        facts = {"format": FORMAT, "rows": len(self._digests), "content": content_hash(self._digests)}
+        facts = {"format": FORMAT, "rows": len(self._digests), "content": content_hash(self._digests), "seal": UNSEALED}
         text = json.dumps(self._metadata | facts, sort_keys=True)
         self._writer.add_key_value_metadata({METADATA_KEY: text.encode()})
+        self._sink.begin_footer()
         self._writer.close()
         self._writer = None
+        self.sha256 = self._sink.seal()
         self._sink.put_in_place()
-        self.sha256 = self._sink.digest.hexdigest()
 
     def _flush(self) -> None:
         assert self._writer is not None, "rows are added inside the with block"
