@@ -76,7 +76,6 @@ class HN:
 
     def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
         """Softmax cross-entropy over the pixels with a label."""
-        from fastseg.losses import segmentation_loss
-        from fastseg.nets import logits
+        from fastseg.methods.cross_entropy import cross_entropy
 
-        return segmentation_loss(logits(net, images), labels, weight)
+        return cross_entropy(net, images, labels, weight)

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fastseg.nets.features import Features, Network, before_poolings
 
-class SegNet(nn.Module):
+
+class SegNet(Network):
     """Logits (N, classes, H, W) of images (N, 3, H, W) float32; any H, W >= 32.
 
     encoder      timm's VGG `features` under their own numbers, so published VGG weights load by name
@@ -29,15 +31,11 @@ class SegNet(nn.Module):
 
     def stages(self) -> list[list[nn.Module]]:
         """The encoder's convolution blocks, conv1 to conv5, each without its pooling."""
-        stages: list[list[nn.Module]] = [[]]
-        for layer in self.encoder:
-            if isinstance(layer, nn.MaxPool2d):
-                stages.append([])
-            else:
-                stages[-1].append(layer)
-        return [stage for stage in stages if stage]
+        return before_poolings(self.encoder)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> Features:
+        x = images
+        maps: list[Tensor] = []
         pooled: list[tuple[Tensor, torch.Size]] = []
         for stage in self.stages():
             for layer in stage:
@@ -45,11 +43,11 @@ class SegNet(nn.Module):
             size = x.shape[-2:]
             x, indices = functional.max_pool2d(x, 2, 2, return_indices=True)
             pooled.append((indices, size))
+            maps.append(x)
         for block in self.decoder:
             indices, size = pooled.pop()
             x = block(functional.max_unpool2d(x, indices, [2, 2], [2, 2], output_size=list(size)))
-        logits: Tensor = self.classifier(x)
-        return logits
+        return Features(tuple(maps), x, self.classifier(x))
 
 
 def _widths(stage: list[nn.Module]) -> list[int]:
