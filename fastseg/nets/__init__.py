@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fastseg.nets.cross_stitch import CrossStitch, Share, cross_stitch
 from fastseg.nets.fcn import fcn
 from fastseg.nets.features import Features, Network, features
 from fastseg.nets.hypercolumn import hypercolumn
@@ -17,13 +18,14 @@ from fastseg.nets.published import published, unknown
 from fastseg.nets.segnet import SegNet, segnet
 
 __all__ = [
-    "Features", "SegNet", "blocks", "build_network", "classifier_keys", "features", "freeze", "logits", "scored",
-    "stride", "unknown",
+    "CrossStitch", "Features", "SegNet", "blocks", "build_network", "classifier_keys", "encoder_blocks", "features",
+    "freeze", "logits", "scored", "stride", "unknown",
 ]  # fmt: skip
 
 OURS: dict[str, Callable[[str, int], Network]] = {
     "segnet": segnet, "hypercolumn": hypercolumn, "fcn": fcn, "ocrnet": ocrnet
 }  # fmt: skip
+STITCHED: dict[str, Share] = {"stitched": "channel", "stitched-scalar": "scalar"}
 
 
 def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0) -> nn.Module:
@@ -32,12 +34,16 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
     name    `decoder/encoder`: `segnet/vgg16_bn` (or `segnet`), `hypercolumn/densenet67`, `fcn/vgg16`,
             `ocrnet/hrnet_w18`, or a decoder of segmentation-models-pytorch over an encoder of timm:
             `deeplabv3/resnet50`, `pspnet/resnet50`, `upernet/resnet101`, `dpt/vit_large_patch16_224`, ...
+            `stitched/` or `stitched-scalar/` before any of them: beside a fixed copy of its encoder (CrossStitch)
     seed    of the initial weights; the global generator is left as it was
 
     ValueError: a name that is not known, or classes < 1.
     """
     if classes < 1:
         raise ValueError(f"a network needs at least one class; got {classes}")
+    kind, _, plain = name.partition("/")
+    if kind in STITCHED:
+        return cross_stitch(build_network(plain, classes, seed, output_stride), STITCHED[kind])
     decoder, slash, encoder = name.partition("/")
     if decoder != "segnet" and not (slash and encoder):
         raise ValueError(f"a network is named decoder/encoder, as in deeplabv3/resnet50 or segnet; got {name!r}")
@@ -50,6 +56,8 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
 
 def stride(net: nn.Module) -> int:
     """The number that the network's input sides must be multiples of."""
+    if isinstance(net, CrossStitch):
+        return stride(net.net)
     encoder: Any = getattr(net, "encoder", None)
     model: Any = getattr(encoder, "model", encoder)
     if hasattr(model, "patch_embed"):  # DPT halves the grid of patches once
@@ -102,9 +110,12 @@ def blocks(net: nn.Module) -> list[list[nn.Module]]:
 
     ValueError: the encoder does not show its blocks.
     """
-    if isinstance(net, Network):
-        return net.stages()
-    model = getattr(net.encoder, "model", net.encoder)
+    return net.stages() if isinstance(net, Network) else encoder_blocks(net.encoder)
+
+
+def encoder_blocks(encoder: Any) -> list[list[nn.Module]]:
+    """The convolution blocks of one of timm's encoders in order; ValueError when it does not show them."""
+    model = getattr(encoder, "model", encoder)
     assert isinstance(model, nn.Module)
     if isinstance(returned := getattr(model, "return_layers", None), dict):
         return _split_after(list(model.named_children()), set(returned))

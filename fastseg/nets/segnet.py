@@ -22,6 +22,9 @@ class SegNet(Network):
     def __init__(self, encoder: nn.Sequential, classes: int) -> None:
         super().__init__()
         self.encoder = encoder
+        for layer in encoder:
+            if isinstance(layer, nn.MaxPool2d):
+                layer.return_indices = True
         widths = [_widths(stage) for stage in self.stages()]
         stages = [_mirror(each, classifier=index == 0) for index, each in enumerate(widths)]
         self.decoder = nn.ModuleList(reversed(stages))
@@ -37,11 +40,12 @@ class SegNet(Network):
         x = images
         maps: list[Tensor] = []
         pooled: list[tuple[Tensor, torch.Size]] = []
-        for stage in self.stages():
-            for layer in stage:
+        for layer in self.encoder:
+            if not isinstance(layer, nn.MaxPool2d):
                 x = layer(x)
+                continue
             size = x.shape[-2:]
-            x, indices = functional.max_pool2d(x, 2, 2, return_indices=True)
+            x, indices = layer(x)
             pooled.append((indices, size))
             maps.append(x)
         for block in self.decoder:
