@@ -67,7 +67,7 @@ class HN:
         """The network with one output for each pair of a normal bin and a height bin."""
         from fastseg.methods.start import start
 
-        return start(self.network, classes, self.seed, self.init_from, 0)
+        return start(self.network, classes, self.seed, self.init_from)
 
     def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
         """The batches of steps start .. steps - 1."""
