@@ -21,10 +21,8 @@ from fastseg.data.sunrgbd import SunRgbd
 from fastseg.data.tum import CameraName, Tum
 from fastseg.frames import FrameSource, LabelledImages
 
-Reader = Literal[
-    "folder", "7scenes", "tum", "nyuv2", "nyuv2-raw", "replica", "scannet", "kitti", "cityscapes", "sunrgbd", "redwood",
-    "rooms",
-]  # fmt: skip
+Scaled = Literal["7scenes", "replica", "scannet", "sunrgbd", "redwood"]
+Reader = Literal["folder", "tum", "nyuv2", "nyuv2-raw", "kitti", "cityscapes", "rooms", Scaled]
 Labelled = Literal["folder", "camvid", "nyuv2", "replica", "rooms"]
 
 
@@ -52,41 +50,40 @@ def open_source(
         case "folder":
             _takes(reader, given, "depth_scale", "intrinsics")
             return Folder(root, depth_scale, intrinsics)
-        case "7scenes":
-            _takes(reader, given, "depth_scale")
-            return SevenScenes(root, depth_scale)
         case "tum":
             _takes(reader, given, "depth_scale", "intrinsics", "camera")
             return Tum(root, depth_scale, intrinsics, camera)
         case "nyuv2":
             _takes(reader, given, "split")
             return NyuFrames(root, split or "all")
-        case "nyuv2-raw":
-            _takes(reader, given)
-            return NyuRaw(place(root))
-        case "replica":
-            _takes(reader, given, "depth_scale")
-            return Replica(root, depth_scale)
         case "rooms":
             from fastseg.data.rooms import Rooms
 
             _takes(reader, given)
             return Rooms(**read_rooms(place(root) / "rooms.json", ("noise", "path")))
-        case "scannet":
-            _takes(reader, given, "depth_scale")
-            return ScanNet(place(root), depth_scale)
-        case "kitti":
-            _takes(reader, given)
-            return Kitti(place(root))
         case "cityscapes":
             _takes(reader, given, "split")
             return Cityscapes(place(root), split)
+        case "nyuv2-raw" | "kitti":
+            _takes(reader, given)
+            return NyuRaw(place(root)) if reader == "nyuv2-raw" else Kitti(place(root))
+    _takes(reader, given, "depth_scale")
+    return _open_scaled(reader, place(root), depth_scale)
+
+
+def _open_scaled(reader: Scaled, root: Path, depth_scale: float | None) -> FrameSource:
+    """The frames of a layout whose one option is the depth scale."""
+    match reader:
+        case "7scenes":
+            return SevenScenes(root, depth_scale)
+        case "replica":
+            return Replica(root, depth_scale)
+        case "scannet":
+            return ScanNet(root, depth_scale)
         case "sunrgbd":
-            _takes(reader, given, "depth_scale")
-            return SunRgbd(place(root), depth_scale)
+            return SunRgbd(root, depth_scale)
         case "redwood":
-            _takes(reader, given, "depth_scale")
-            return Redwood(place(root), depth_scale)
+            return Redwood(root, depth_scale)
     assert_never(reader)
 
 
