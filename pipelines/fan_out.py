@@ -1,16 +1,15 @@
 """Run a function over every frame of a plan, inline or over Ray, into shards that survive any kill.
 
 Every id ends as exactly one label row or exactly one rejected row. A shard is a fixed range of the sorted ids, made
-whole by one task; the driver keeps a bounded window of tasks and nothing else in memory. A task whose worker dies is
-taken apart: each of its frames is tried alone, one that kills its worker again twice is rejected (three attempts in
-all), and the shard is made without it.
+whole by one task; the driver keeps a bounded window of tasks and nothing else in memory. When a worker dies, the frame
+it was at is tried alone; one that kills its worker three times is rejected, and the shard is made without it.
 """
 
 from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +19,7 @@ from typing import Any
 
 import fastseg
 from pipelines import ledger
-from pipelines.one_shard import OutputError, ShardJob, ShardResult, Work, label_shard
+from pipelines.one_shard import AnyWork, OutputError, ShardJob, ShardResult, label_shard
 from pipelines.stop import Stop, StoppedError
 from pipelines.tally import Tally
 
@@ -30,12 +29,14 @@ FOLDERS = ("labels", "rejected")
 
 def fan_out(
     plan: ledger.Plan,
-    work: Work,
+    work: AnyWork,
     out: Path,
     *,
     workers: int,
     address: str | None = None,
     timeout_s: float = 60.0,
+    frame_mb: int = 2048,
+    worker_mb: int = 600,
     max_reject: float = 0.9,
     about: dict[str, Any] | None = None,
 ) -> int:
@@ -43,8 +44,11 @@ def fan_out(
 
     0 done (also when it was done before: then nothing is written), 1 the output cannot be written, 2 refused (another
     run's folder, another driver at work), 3 done with more than `max_reject` of the frames rejected, 130 and 143
-    stopped by SIGINT and SIGTERM. workers 0 runs inline, without Ray and without protection from a frame that kills
-    its process. about: what else run.json should say of the run (its whole configuration).
+    stopped by SIGINT and SIGTERM.
+
+    workers 0 runs inline, without Ray and without protection from a frame that kills its process. timeout_s seconds
+    and frame_mb MiB of new memory are what a frame may take; worker_mb MiB are set aside for each worker, and no more
+    run at once than there is memory for. about: what else run.json should say of the run (its whole configuration).
     """
     _check(workers, timeout_s, max_reject)
     try:
@@ -55,10 +59,12 @@ def fan_out(
                 print(f"{out} is complete: {earlier['counts']['labels']} labels; nothing to do", file=sys.stderr)
                 return _verdict(earlier["counts"], max_reject)
             run = _begin(out, plan, workers, about or {}, earlier)
-            jobs = _jobs(plan, out, timeout_s, workers > 0)
+            limits = {"timeout_s": timeout_s, "memory_mb": frame_mb, "own_process": workers > 0}
             tally = Tally(len(plan.ids), sum(1 for _ in plan.ranges()))
-            with Stop(workers == 0) as stop, tally, closing(_results(jobs, work, workers, address, stop)) as results:
-                stopped = _count(results, tally)
+            with Stop(workers == 0) as stop, tally:
+                pool = _pool(work, workers, address, stop, worker_mb)
+                with closing(pool(_jobs(plan, out, limits))) as results:
+                    stopped = _count(results, tally)
             if stopped:
                 return stopped
             _finish(out, run, tally)
@@ -153,21 +159,23 @@ def _finish(out: Path, run: dict[str, Any], tally: Tally) -> None:
     ledger.write_run(out, run)
 
 
-def _jobs(plan: ledger.Plan, out: Path, timeout_s: float, own_process: bool) -> Iterator[ShardJob]:
+def _jobs(plan: ledger.Plan, out: Path, limits: dict[str, Any]) -> Iterator[ShardJob]:
     fingerprint = plan.fingerprint()
     for number, ids in plan.ranges():
         metadata = plan.metadata | {
             "fingerprint": fingerprint, "code": plan.code, "config": plan.config,
             "shard": number, "first": ids[0], "last": ids[-1],
         }  # fmt: skip
-        yield ShardJob(number, ids, str(out.resolve()), metadata, timeout_s, own_process)
+        flight = str(out.resolve() / "labels" / f".shard-{number:05}.flight.tmp")
+        yield ShardJob(number, ids, str(out.resolve()), metadata, flight=flight, **limits)
 
 
-def _results(
-    jobs: Iterator[ShardJob], work: Work, workers: int, address: str | None, stop: Stop
-) -> Generator[ShardResult, None, None]:
+def _pool(
+    work: AnyWork, workers: int, address: str | None, stop: Stop, worker_mb: int
+) -> Callable[[Iterator[ShardJob]], Generator[ShardResult, None, None]]:
+    """What turns jobs into results: this process, or Ray's workers."""
     if workers == 0:
-        return (label_shard(job, work) for job in jobs)
+        return lambda jobs: (label_shard(job, work) for job in jobs)
     from pipelines.ray_pool import RayPool
 
-    return RayPool(work, workers, address, stop).results(jobs)
+    return RayPool(work, workers, address, stop, worker_mb).results

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import faulthandler
-import os
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from fastseg.data.shard_check import check_shard
 from fastseg.data.shards import REJECTED_SCHEMA, Row, ShardWriter
 from fastseg.frames import FrameError
+from pipelines.guard import Flight, Guard
 
 
 class OutputError(Exception):
     """The output folder cannot be written: one sentence naming the path."""
-
-
-class FrameTimeoutError(BaseException):
-    """Raised inside a frame by its alarm; a BaseException, so that no reader's `except Exception` swallows it."""
 
 
 class Clock:
@@ -46,17 +40,51 @@ class Clock:
 Work = Callable[[str, Clock], Row]
 
 
+@runtime_checkable
+class BatchWork(Protocol):
+    """The work of frames that are read one by one and labelled together, `batch` at a time.
+
+    read(frame_id, clock)   what `label` takes of one frame; FrameError when the frame is rejected
+    label(read, clock)      one label row or FrameError for each of `read`, in order
+
+    A work of either kind may have `num_gpus: float`: its shards then run in Ray actors, which keep the state of their
+    process between shards and own that share of a GPU.
+    """
+
+    @property
+    def batch(self) -> int: ...
+
+    def read(self, frame_id: str, clock: Clock) -> Any: ...
+
+    def label(self, read: Sequence[Any], clock: Clock) -> list[Row | FrameError]: ...
+
+
+AnyWork = Work | BatchWork
+
+
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard to make: its number, its sorted ids, what its metadata says, and ids known to kill a worker."""
+    """One shard to make.
+
+    number, ids   the shard's number and its sorted ids
+    out           the run's folder
+    metadata      goes into the shard's footer
+    timeout_s     seconds for a frame
+    own_process   a worker may end itself when a frame hangs beyond the alarm's reach; the driver may not
+    memory_mb     MiB that a frame may add to its process; None: no limit
+    flight        where to note the frames in work (a local path), or nothing
+    settled       rows of frames that were tried alone after a worker died: labels, or rejections
+    """
 
     number: int
     ids: tuple[str, ...]
     out: str
     metadata: dict[str, Any]
     timeout_s: float
-    own_process: bool = False  # a worker may end itself when a frame hangs beyond the alarm; the driver may not
-    poison: dict[str, tuple[str, str]] = field(default_factory=dict)  # id -> (reason, detail)
+    own_process: bool = False
+    memory_mb: int | None = None
+    flight: str = ""
+    settled: dict[str, Row] = field(default_factory=dict)
 
     def path(self, folder: str) -> Path:
         return Path(self.out) / folder / f"shard-{self.number:05}.parquet"
@@ -64,7 +92,11 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What became of a shard: labelled rows, rejections by reason, seconds by stage; `found` when it was there."""
+    """What became of a shard: labelled rows, rejections by reason, seconds by stage; `found` when it was there.
+
+    digests   SHA-256 (hex) of the shard's files by folder
+    retries   reads and writes that were tried again
+    """
 
     number: int
     labels: int
@@ -72,26 +104,86 @@ class ShardResult:
     seconds: dict[str, float]
     found: bool = False
     damaged: bool = False
+    digests: dict[str, str] = field(default_factory=dict)
+    retries: int = 0
 
 
-def attempt(frame_id: str, work: Work, clock: Clock, timeout_s: float, own_process: bool) -> Row:
-    """The label row of a frame, or its rejected row; only a dying process leaves without an answer."""
+def rows_of(job: ShardJob, ids: Sequence[str], work: AnyWork, clock: Clock, guard: Guard) -> Iterator[Row]:
+    """One row for each of `ids`, in order: of the label schema, or of the rejected one when it has a `reason`."""
+    place = {frame_id: i for i, frame_id in enumerate(job.ids)}
+    if not isinstance(work, BatchWork):
+        for frame_id in ids:
+            settled = job.settled.get(frame_id)
+            yield settled or _alone(frame_id, place[frame_id], work, clock, guard)
+        return
+    for start in range(0, len(ids), work.batch):
+        batch = ids[start : start + work.batch]
+        rows = job.settled | _batch([i for i in batch if i not in job.settled], place, work, clock, guard)
+        yield from (rows[frame_id] for frame_id in batch)
+
+
+def _alone(frame_id: str, place: int, work: Work, clock: Clock, guard: Guard) -> Row:
     try:
-        with _deadline(timeout_s, own_process):
-            row = work(frame_id, clock)
-        if row["id"] != frame_id:
-            raise FrameError("id", f"frame {frame_id!r} came back as {row['id']!r}")
-        return row
+        return _checked(frame_id, guard.run([frame_id], place, partial(work, frame_id, clock)))
     except FrameError as error:
-        return _rejected(frame_id, error.reason, error.detail, error.value)
-    except FrameTimeoutError:
-        return _rejected(frame_id, "timeout", f"frame {frame_id!r} took longer than {timeout_s:g} s", timeout_s)
-    except Exception as error:  # a surprise in one frame must not end a run over the others
-        lines = str(error).splitlines() or [""]
-        return _rejected(frame_id, "error", f"{type(error).__name__}: {lines[0]}")
+        return rejected_row(frame_id, error)
 
 
-def label_shard(job: ShardJob, work: Work) -> ShardResult:
+def _batch(ids: list[str], place: dict[str, int], work: BatchWork, clock: Clock, guard: Guard) -> dict[str, Row]:
+    """The row of each id: all read one by one, then labelled at once; one by one when that fails."""
+    rows: dict[str, Row] = {}
+    read: dict[str, Any] = {}
+    for frame_id in ids:
+        try:
+            read[frame_id] = guard.run([frame_id], place[frame_id], partial(work.read, frame_id, clock))
+        except FrameError as error:
+            rows[frame_id] = rejected_row(frame_id, error)
+    if not read:
+        return rows
+    try:
+        return rows | _labelled(list(read), place, read, work, clock, guard)
+    except FrameError:  # of the batch as a whole: whose fault it is shows when each is alone
+        for frame_id in read:
+            try:
+                rows |= _labelled([frame_id], place, read, work, clock, guard)
+            except FrameError as error:
+                rows[frame_id] = rejected_row(frame_id, error)
+    return rows
+
+
+def _labelled(
+    ids: list[str], place: dict[str, int], read: dict[str, Any], work: BatchWork, clock: Clock, guard: Guard
+) -> dict[str, Row]:
+    outcomes = guard.run(ids, place[ids[0]], partial(work.label, [read[i] for i in ids], clock))
+    if len(outcomes) != len(ids):
+        raise FrameError("error", f"a batch of {len(ids)} frames came back as {len(outcomes)} rows")
+    rows = {}
+    for frame_id, outcome in zip(ids, outcomes, strict=True):
+        try:
+            rows[frame_id] = _checked(frame_id, outcome)
+        except FrameError as error:
+            rows[frame_id] = rejected_row(frame_id, error)
+    return rows
+
+
+def _checked(frame_id: str, outcome: Row | FrameError) -> Row:
+    if isinstance(outcome, FrameError):
+        raise outcome
+    if outcome["id"] != frame_id:
+        raise FrameError("id", f"frame {frame_id!r} came back as {outcome['id']!r}")
+    return outcome
+
+
+def rejected_row(frame_id: str, error: FrameError) -> Row:
+    """The row of a frame that has no label."""
+    return {"id": frame_id, "reason": error.reason, "detail": error.detail, "value": float(error.value)}
+
+
+def guard_of(job: ShardJob, flight: Flight) -> Guard:
+    return Guard(job.timeout_s, job.memory_mb, job.own_process, flight)
+
+
+def label_shard(job: ShardJob, work: AnyWork) -> ShardResult:
     """Make one shard: rejected rows first, then labels, so the label file's presence says that both are there.
 
     A shard that is complete already is left as it is. OutputError when the folder cannot be written.
@@ -99,36 +191,30 @@ def label_shard(job: ShardJob, work: Work) -> ShardResult:
     found, damaged = _existing(job)
     if found is not None:
         return found
-    clock = Clock()
-    rejected: list[Row] = []
     try:
-        with ShardWriter(job.path("labels"), job.metadata) as labels:
-            count = 0
-            for frame_id in job.ids:
-                row = _row(job, frame_id, work, clock)
-                if "reason" in row:
-                    rejected.append(row)
-                    continue
-                count += 1
-                with clock("write"):
-                    labels.add(row)
-            with clock("write"):
-                _write_rejected(job, rejected)
-                labels.commit()
+        with closing(Flight(job.flight)) as flight:
+            return _made(job, work, guard_of(job, flight), damaged)
     except OSError as error:
         raise OutputError(f"cannot write {job.path('labels')}: {error.strerror or error}") from error
+
+
+def _made(job: ShardJob, work: AnyWork, guard: Guard, damaged: bool) -> ShardResult:
+    clock = Clock()
+    rejected: list[Row] = []
+    count = 0
+    with ShardWriter(job.path("labels"), job.metadata) as labels:
+        for row in rows_of(job, job.ids, work, clock, guard):
+            if "reason" in row:
+                rejected.append(row)
+                continue
+            count += 1
+            with clock("write"):
+                labels.add(row)
+        with clock("write"):
+            _write_rejected(job, rejected)
+            labels.commit()
     reasons = dict(Counter(row["reason"] for row in rejected))
-    return ShardResult(job.number, count, reasons, dict(clock.seconds), damaged=damaged)
-
-
-def _row(job: ShardJob, frame_id: str, work: Work, clock: Clock) -> Row:
-    if frame_id in job.poison:
-        return _rejected(frame_id, *job.poison[frame_id])
-    return attempt(frame_id, work, clock, job.timeout_s, job.own_process)
-
-
-def _rejected(frame_id: str, reason: str, detail: str, value: float = float("nan")) -> Row:
-    return {"id": frame_id, "reason": reason, "detail": detail, "value": float(value)}
+    return ShardResult(job.number, count, reasons, dict(clock.seconds), damaged=damaged, retries=guard.retries)
 
 
 def _write_rejected(job: ShardJob, rows: list[Row]) -> None:
@@ -149,39 +235,3 @@ def _existing(job: ShardJob) -> tuple[ShardResult | None, bool]:
     if whole and ours and sorted(labels.ids + rejected.ids) == list(job.ids):
         return ShardResult(job.number, len(labels.ids), rejected.reasons, {}, found=True), False
     return None, True
-
-
-@contextmanager
-def _deadline(seconds: float, own_process: bool) -> Iterator[None]:
-    """Raise FrameTimeoutError in the block after `seconds`; a worker stuck in native code ends itself at twice that.
-
-    The clock starts with the frame, not with the task, so a slow neighbour costs nobody their time.
-    """
-    if threading.current_thread() is not threading.main_thread():  # only the main thread can take an alarm
-        yield
-        return
-    before = signal.signal(signal.SIGALRM, _alarm)
-    if own_process:
-        faulthandler.dump_traceback_later(2 * seconds, exit=True, file=_nowhere())
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        if own_process:
-            faulthandler.cancel_dump_traceback_later()
-        signal.signal(signal.SIGALRM, before)
-
-
-def _alarm(number: int, frame: object) -> None:
-    raise FrameTimeoutError
-
-
-_NOWHERE: list[int] = []
-
-
-def _nowhere() -> int:
-    """A file descriptor that swallows text, opened once in a process."""
-    if not _NOWHERE:
-        _NOWHERE.append(os.open(os.devnull, os.O_WRONLY))
-    return _NOWHERE[0]

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from fastseg.data.checks import check_id
+from fastseg.data.places import holding, read_at_most
 from fastseg.frames import Camera, FrameError
 
 NUMBERS = ("fx", "fy", "cx", "cy", "width", "height")
+MAX_BYTES = 2**20
 FOLDERS = ("color", "depth", "poses", "labels")
 
 
@@ -67,10 +69,12 @@ def named(path: Path, build: Callable[[], Camera]) -> Camera:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = json.loads(read_at_most(path, MAX_BYTES).decode("utf-8"))
+    except FrameError as error:
+        raise FrameError("intrinsics", error.detail, error.value) from None
     except OSError as error:
-        keys = ", ".join((*NUMBERS, "depth_scale"))
-        raise FileNotFoundError(f"{path}: expected a JSON file with {keys} ({error.strerror})") from error
+        keys, here = ", ".join((*NUMBERS, "depth_scale")), holding(path.parent)
+        raise FileNotFoundError(f"{path}: expected a JSON file with {keys} ({error.strerror}); {here}") from error
     except (ValueError, RecursionError) as error:
         raise FrameError("intrinsics", f"{path}: expected a JSON object ({error})") from error
     if not isinstance(values, dict):

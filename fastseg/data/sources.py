@@ -10,6 +10,7 @@ from fastseg.data.camvid import CamVid
 from fastseg.data.folder import Folder, FolderLabels
 from fastseg.data.nyuv2 import NyuFrames, NyuLabels
 from fastseg.data.nyuv2_raw import NyuRaw
+from fastseg.data.places import holding, place, read_at_most
 from fastseg.data.replica import Replica, ReplicaLabels
 from fastseg.data.seven_scenes import SevenScenes
 from fastseg.data.tum import CameraName, Tum
@@ -21,15 +22,16 @@ Labelled = Literal["folder", "camvid", "nyuv2", "replica", "rooms"]
 
 def open_source(
     reader: Reader,
-    root: Path,
+    root: Path | str,
     *,
     depth_scale: float | None = None,
-    intrinsics: Path | None = None,
+    intrinsics: Path | str | None = None,
     camera: CameraName | None = None,
     split: str | None = None,
 ) -> FrameSource:
     """The frames of the data set at `root`, in the layout that `reader` names (see fastseg.data.<reader>).
 
+    root: a folder, or a place in a store such as s3://bucket/folder (see fastseg.data.places).
     depth_scale: metres for one unit of depth, instead of the data set's own (not for nyuv2, nyuv2-raw and rooms).
     intrinsics: an `intrinsics.json` that lies elsewhere (folder, tum). camera: a published camera (tum; default ros).
     split: all, train or test (nyuv2; default all). rooms: `root` is a folder with rooms.json, see `read_rooms`.
@@ -59,11 +61,11 @@ def open_source(
             from fastseg.data.rooms import Rooms
 
             _takes(reader, given)
-            return Rooms(**read_rooms(Path(root) / "rooms.json", ("noise", "path")))
+            return Rooms(**read_rooms(place(root) / "rooms.json", ("noise", "path")))
     assert_never(reader)
 
 
-def open_labelled(name: Labelled, root: Path, split: str) -> LabelledImages:
+def open_labelled(name: Labelled, root: Path | str, split: str) -> LabelledImages:
     """The labelled images of one split of the data set at `root`.
 
     Splits: camvid train, val, test; nyuv2 all, train, test; folder all or ROOT/SPLIT.txt; replica all; rooms
@@ -81,17 +83,17 @@ def open_labelled(name: Labelled, root: Path, split: str) -> LabelledImages:
         case "rooms":
             from fastseg.data.rooms import RoomImages
 
-            return RoomImages(**read_rooms(Path(root) / f"{split}.json", ()))
+            return RoomImages(**read_rooms(place(root) / f"{split}.json", ()))
     assert_never(name)
 
 
 def read_rooms(path: Path, switches: tuple[str, ...]) -> dict[str, Any]:
     """The arguments of procedural rooms from a JSON file: seed, count; optional height, width, views, `switches`."""
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = json.loads(read_at_most(path, 2**20).decode("utf-8"))
     except OSError as error:
         raise FileNotFoundError(
-            f'{path}: expected JSON such as {{"seed": 1, "count": 200}} ({error.strerror})'
+            f'{path}: expected JSON such as {{"seed": 1, "count": 200}} ({error.strerror}); {holding(path.parent)}'
         ) from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected a JSON object ({error})") from error
