@@ -25,7 +25,7 @@ _STAMPED = re.compile(r"[dra]-(\d{1,12}(?:\.\d{1,9})?)-\d{1,12}\.[a-z]+")
 
 
 class Scenes(Protocol):
-    """Scenes by name, each with the names of its files of the three kinds and INDEX.txt; `where` they lie.
+    """Scenes by name, `where` they lie: `depths` gives each with its depth images and INDEX.txt, `names` one's files.
 
     `read` raises FrameError `missing`, `decode` or `too-large`; `full_name` is what a sentence names, `inputs` what a
     fingerprint looks at.
@@ -34,7 +34,7 @@ class Scenes(Protocol):
     @property
     def where(self) -> Path: ...
 
-    def all(self) -> Iterator[tuple[str, list[str]]]: ...
+    def depths(self) -> Iterator[tuple[str, list[str]]]: ...
 
     def names(self, scene: str) -> list[str]: ...
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import struct
 import tracemalloc
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fastseg.data import places
 from fastseg.data.nyuv2_raw import NyuRaw
 from fastseg.data.nyuv2_raw_scenes import Recording
 from fastseg.data.nyuv2_raw_stores import FolderScenes, ZipScenes
@@ -154,6 +156,39 @@ def test_an_archive_lists_what_its_folder_would(tmp_path: Path) -> None:
     for root in (tmp_path / "folder", tmp_path / "zips", path):
         assert NyuRaw(root).ids() == expected
     assert NyuRaw(path).inputs("bath/d-1.0-1") == [str(path)]
+
+
+@pytest.mark.parametrize("name", ["folder", "part1.zip"])
+def test_scenes_are_read_from_a_store(name: str) -> None:
+    pytest.importorskip("upath", reason="universal_pathlib is not installed")
+    store = places.place("memory://nyuv2-raw-test")
+    members = {
+        "a/d-1.0-1.pgm": b"one",
+        "a/b/d-2.0-1.pgm": b"two",
+        "a/r-1.0-1.ppm": b"",
+        "a/INDEX.txt": b"d-1.0-1.pgm\n",
+    }
+    if name == "folder":
+        for member, data in members.items():
+            store.fs.pipe_file(f"{store.path}/folder/{member}", data)  # type: ignore[attr-defined]
+    else:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for member, data in members.items():
+                archive.writestr(member, data)
+        store.fs.pipe_file(f"{store.path}/{name}", buffer.getvalue())  # type: ignore[attr-defined]
+    try:
+        source = NyuRaw(store / name)
+        assert source.ids() == ["a/b/d-2.0-1", "a/d-1.0-1"]
+        with pytest.raises(
+            FrameError, match=r"^memory://nyuv2-raw-test/.*/a/d-1\.0-1\.pgm: expected a binary PGM"
+        ) as caught:
+            source.load("a/d-1.0-1")
+        assert caught.value.reason == "decode"
+        inside = "" if name.endswith("zip") else "/a/d-1.0-1.pgm"
+        assert source.inputs("a/d-1.0-1")[0] == f"{store / name}{inside}"
+    finally:
+        store.fs.rm(store.path, recursive=True)  # type: ignore[attr-defined]
 
 
 def test_a_scene_in_two_places_is_refused(tmp_path: Path) -> None:
