@@ -113,6 +113,17 @@ def test_holes_stay_holes(scene: Path) -> None:
     assert (depth[225:265, 320:370] == 0).all() and (depth[100:200, 320:370] > 0).mean() > 0.95
 
 
+def test_a_files_end_lost_to_zeros_is_no_measurement(scene: Path) -> None:
+    data = (scene / f"d-{NAME}.pgm").read_bytes()
+    (scene / f"d-{NAME}.pgm").write_bytes(data[:200_000] + bytes(len(data) - 200_000))
+    frame = NyuRaw(scene.parent).load(ID)
+    assert not frame.depth[200:].any() and (frame.depth[:100] > 0).mean() > 0.9
+    (scene / f"d-{NAME}.pgm").write_bytes(data[:17] + bytes(len(data) - 17))
+    with pytest.raises(FrameError) as caught:
+        label_frame(NyuRaw(scene.parent).load(ID), HNConfig())
+    assert caught.value.reason == "no-depth"
+
+
 def test_an_archive_gives_the_same_frame(scene: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bedrooms_part1.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for path in scene.iterdir():
