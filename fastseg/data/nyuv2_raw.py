@@ -46,7 +46,11 @@ class NyuRaw:
     """
 
     def __init__(
-        self, root: Path, crop: bool = True, max_difference_s: float = MAX_DIFFERENCE_S, encoding: Encoding = "jpeg"
+        self,
+        root: Path | str,
+        crop: bool = True,
+        max_difference_s: float = MAX_DIFFERENCE_S,
+        encoding: Encoding = "jpeg",
     ) -> None:
         if not max_difference_s >= 0:
             raise ValueError(f"max_difference_s must be 0 or more seconds; got {max_difference_s!r}")
