@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fastseg.data.shard_reader import HNShards, class_names, label_of, read_metadata, read_rows
+from fastseg.data.hn_shards import HNShards
+from fastseg.data.shard_reader import class_names, label_of, read_metadata, read_rows
 from fastseg.data.shard_schema import (
     FORMAT,
     METADATA_KEY,
