@@ -105,8 +105,8 @@ def test_a_wrong_start_is_refused(out: Path, how: dict[str, int], said: str) -> 
 
 
 def test_a_wrong_order_and_an_empty_run_are_refused(tmp_path: Path) -> None:
-    wrong: dict[str, Any]
-    for wrong in ({"batch": 0}, {"lanes": 0}, {"rank": 2, "ranks": 2}, {"rank": -1}):
+    cases: tuple[dict[str, Any], ...] = ({"batch": 0}, {"lanes": 0}, {"rank": 2, "ranks": 2}, {"rank": -1})
+    for wrong in cases:
         with pytest.raises(ValueError, match="at least 1"):
             StreamOrder(**wrong)
     shards.write_table(tmp_path / "shard-00000.parquet", shards.SCHEMA.empty_table(), {})
