@@ -21,6 +21,12 @@ def seal_file(path: Path) -> None:
         file.write(digest.encode())
 
 
+def sealed(footer: bytes, seal: str) -> bytes:
+    """The last bytes of a Parquet file whose metadata holds `"seal": UNSEALED`, with the seal in its place."""
+    before, key, after = footer.rpartition(_KEY)
+    return before + key + seal.encode() + after[64:]
+
+
 def file_digests(file: IO[bytes] | Any) -> tuple[str, bool]:
     """The SHA-256 (hex) of a shard's bytes, and whether its seal is that of the file with the seal's place cleared.
 

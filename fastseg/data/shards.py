@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastseg.data.hn_shards import HNShards
+from fastseg.data.places import answered, is_local
 from fastseg.data.shard_reader import class_names, label_of, read_metadata, read_rows
 from fastseg.data.shard_schema import (
     FORMAT,
@@ -24,7 +27,7 @@ from fastseg.data.shard_schema import (
     content_hash,
     row_digest,
 )
-from fastseg.data.shard_seal import UNSEALED, seal_file
+from fastseg.data.shard_seal import UNSEALED, sealed
 
 # The room's front door: who writes or reads shards imports from here.
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
     "content_hash",
     "label_of",
     "put_in_place",
+    "put_whole",
     "read_metadata",
     "read_rows",
     "replace_file",
@@ -71,8 +75,21 @@ def put_in_place(temp: Path, path: Path) -> None:
     _sync(path.parent)
 
 
+def put_whole(path: Path, content: bytes | memoryview) -> None:
+    """Put a whole object into a store in one request, under its final name: a kill leaves the old one, or the new."""
+    store = cast(Any, path)
+    with answered(path):
+        store.fs.pipe_file(store.path, bytes(content))
+
+
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a whole file under a temporary name in the same folder and put it in place; OSError names `path`."""
+    """Write a whole file, on any place, so that nobody sees a part of it; OSError names `path`.
+
+    A local one is written under a temporary name in the same folder and put in place.
+    """
+    if not is_local(path):
+        put_whole(path, content)
+        return
     temp = temporary_name(path)
     try:
         temp.write_bytes(content)
@@ -89,30 +106,85 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.tmp")
 
 
+class _Sink(io.RawIOBase):
+    """Where a shard's bytes go one after the other, hashed on the way: a temporary file, or memory for a store."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.temp = temporary_name(path) if is_local(path) else None
+        self._digest = hashlib.sha256()
+        self._file: Any = self.temp.open("w+b", buffering=0) if self.temp else io.BytesIO()
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def write(self, content: Any) -> int:
+        rest = memoryview(content).cast("B")
+        self._digest.update(rest)
+        return self._write(rest)
+
+    def _write(self, content: memoryview | bytes) -> int:
+        rest = memoryview(content)
+        while len(rest):
+            rest = rest[self._file.write(rest) :]
+        return len(content)
+
+    def begin_footer(self) -> None:
+        """What comes now is the footer: all bytes before it stay as they are."""
+        self._body, self._footer_at = self._digest.copy(), self.tell()
+
+    def seal(self) -> str:
+        """Put the seal, the hash of all bytes, into the footer; the SHA-256 (hex) of the file with it."""
+        self._file.seek(self._footer_at)
+        footer = sealed(self._file.read(), self._digest.hexdigest())
+        self._file.seek(self._footer_at)
+        self._write(footer)
+        self._body.update(footer)
+        return self._body.hexdigest()
+
+    def put_in_place(self) -> None:
+        if self.temp is not None:
+            put_in_place(self.temp, self.path)
+        else:
+            put_whole(self.path, self._file.getbuffer())
+
+    def remove(self) -> None:
+        """Close the file, and remove it unless it has its final name."""
+        self._file.close()
+        if self.temp is not None:
+            self.temp.unlink(missing_ok=True)
+
+
 class ShardWriter:
     """A Parquet shard in the making: rows stream to a temporary file, `commit` puts it in place.
 
-    Rows must come sorted by id. Memory holds at most one row group. Leaving the `with` block without
-    `commit` removes the temporary file; no reader ever sees a partial shard.
+    Rows must come sorted by id. Memory holds at most one row group, for a store the compressed shard. Leaving the
+    `with` block without `commit` leaves nothing; no reader ever sees a partial shard. After `commit`, `sha256` (hex)
+    is that of the file.
     """
 
     def __init__(self, path: Path, metadata: Mapping[str, Any], schema: pa.Schema = SCHEMA) -> None:
         self.path, self.schema, self._metadata = path, schema, dict(metadata)
-        self._temp = temporary_name(path)
+        self.sha256 = ""
         self._rows: list[Row] = []
         self._digests: dict[str, bytes] = {}
         self._writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> ShardWriter:
-        self._writer = pq.ParquetWriter(self._temp, self.schema, **OPTIONS)
+        self._sink = _Sink(self.path)
+        self._writer = pq.ParquetWriter(self._sink, self.schema, **OPTIONS)
         return self
 
     def __exit__(self, *error: object) -> None:
         try:
             if self._writer is not None:
-                self._writer.close()
+                with suppress(OSError):  # the footer of a shard that is given up, on a full disk
+                    self._writer.close()
         finally:
-            self._temp.unlink(missing_ok=True)
+            self._sink.remove()
 
     def add(self, row: Row) -> None:
         """Append one row; ids must rise."""
@@ -125,16 +197,17 @@ class ShardWriter:
             self._flush()
 
     def commit(self) -> None:
-        """Finish the file, make it durable, rename it to `path`."""
+        """Finish the file, make it durable, give it its name."""
         assert self._writer is not None, "commit belongs inside the with block"
         self._flush()
         facts = {"format": FORMAT, "rows": len(self._digests), "content": content_hash(self._digests), "seal": UNSEALED}
         text = json.dumps(self._metadata | facts, sort_keys=True)
         self._writer.add_key_value_metadata({METADATA_KEY: text.encode()})
+        self._sink.begin_footer()
         self._writer.close()
         self._writer = None
-        seal_file(self._temp)
-        put_in_place(self._temp, self.path)
+        self.sha256 = self._sink.seal()
+        self._sink.put_in_place()
 
     def _flush(self) -> None:
         assert self._writer is not None, "rows are added inside the with block"

@@ -27,7 +27,7 @@ def test_each_reader_refuses_what_it_does_not_take(tmp_path: Path) -> None:
         open_source("folder", tmp_path, camera="freiburg1")
 
 
-@pytest.mark.parametrize("reader", ["folder", "7scenes", "tum", "nyuv2", "replica", "rooms"])
+@pytest.mark.parametrize("reader", ["folder", "7scenes", "tum", "nyuv2", "nyuv2-raw", "replica", "rooms"])
 def test_every_reader_says_in_one_sentence_that_there_is_nothing(reader: str, tmp_path: Path) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match="expected") as caught:
         open_source(reader, tmp_path).ids()  # type: ignore[arg-type]
