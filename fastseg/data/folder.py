@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from fastseg.data.checks import (
 )
 from fastseg.data.images import MAX_PICTURE_BYTES, Color, decode_color, decode_depth, decode_label, read_bytes
 from fastseg.data.intrinsics import checked_scale, read_intrinsics
-from fastseg.data.places import holding, place, read_at_most
+from fastseg.data.places import holding, place, read_at_most, walk_files
 from fastseg.frames import Frame, FrameError
 
 COLOR_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
@@ -87,15 +88,23 @@ class Folder:
         return checked_frame(replace(frame, pose=read_pose(pose)) if exists(pose) else frame, str(path))
 
     def inputs(self, frame_id: str) -> list[str]:
-        """The files behind the frame, those that exist."""
+        """The files behind the frame, those that exist (as they were listed the first time it was asked)."""
         check_id(frame_id, self.root)
-        paths = [self.about.path]
-        for folder, endings in ((self.about.depth, DEPTH_ENDINGS), (self.about.color, COLOR_ENDINGS)):
-            if folder is not None:
-                stem = self.root / folder / frame_id
-                paths += [path for e in endings if exists(path := stem.with_name(stem.name + e))]
-        pose = self._pose_path(frame_id)
-        return [str(path) for path in (*paths, *([pose] if exists(pose) else []))]
+        return [str(self.about.path), *self._files.get(frame_id, ())]
+
+    @cached_property
+    def _files(self) -> dict[str, list[str]]:
+        """The full names of every frame's files: listed at once, since a look at each would cost more than reading."""
+        kinds = ((self.about.depth, DEPTH_ENDINGS), (self.about.color, COLOR_ENDINGS), (self.about.poses, (".txt",)))
+        found: dict[str, list[str]] = {}
+        for folder, endings in kinds:
+            if folder is None or not exists(self.root / folder):
+                continue
+            for name, full in walk_files(self.root / folder, self.root):
+                ending = next((e for e in endings if name.lower().endswith(e)), None)
+                if ending:
+                    found.setdefault(name[: -len(ending)], []).append(full)
+        return found
 
     def _stems(self, folder: str, endings: tuple[str, ...]) -> list[str]:
         below = existing_folder(self.root / folder)
