@@ -1,6 +1,7 @@
 """The plain layout anyone can make: `folder` for frames, and the same with `labels/` for segmentation.
 
-ROOT/color/**/NAME.{jpg,jpeg,png,webp}    colour, 8 bits a channel, registered to the depth and of its size
+ROOT/color/**/NAME.{jpg,jpeg,png,webp}    colour, 8 bits a channel, registered to the depth and of its size;
+                                          {ppm,bmp,tif,tiff,npy} are encoded once, as PNG
 ROOT/depth/**/NAME.{png,pgm,npy,tif,tiff} uint16 (any unit, see depth_scale) or float32
 ROOT/intrinsics.json                      fx fy cx cy width height depth_scale; see fastseg.data.intrinsics
 ROOT/poses/**/NAME.txt                    optional: 4x4 camera-to-world, metres
@@ -30,12 +31,21 @@ from fastseg.data.checks import (
     read_pose,
     stems,
 )
-from fastseg.data.images import MAX_PICTURE_BYTES, Color, decode_color, decode_depth, decode_label, read_bytes
+from fastseg.data.images import (
+    MAX_PICTURE_BYTES,
+    UNCOMPRESSED,
+    Color,
+    decode_color,
+    decode_depth,
+    decode_label,
+    read_bytes,
+)
 from fastseg.data.intrinsics import checked_scale, read_intrinsics
 from fastseg.data.places import holding, place, read_at_most, walk_files
 from fastseg.frames import Frame, FrameError
 
 COLOR_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+FRAME_ENDINGS = (*COLOR_ENDINGS, *UNCOMPRESSED)
 DEPTH_ENDINGS = (".png", ".pgm", ".npy", ".tif", ".tiff")
 IGNORE = 255
 MAX_LIST_BYTES = 2**26
@@ -64,7 +74,7 @@ class Folder:
         names = self._stems(self.about.depth, DEPTH_ENDINGS)
         if self.about.color is not None:
             known = set(names)
-            colors = self._stems(self.about.color, COLOR_ENDINGS)
+            colors = self._stems(self.about.color, FRAME_ENDINGS)
             checked_ids(colors, self.root, f"{self.about.color}/NAME.jpg")
             names += [name for name in colors if name not in known]
         return checked_ids(names, self.root, f"{self.about.depth}/NAME.png (or {', '.join(DEPTH_ENDINGS[1:])})")
@@ -76,7 +86,7 @@ class Folder:
         depth = decode_depth(path)
         image = None
         if self.about.color is not None:
-            color = found(self.root / self.about.color / frame_id, COLOR_ENDINGS, "colour")
+            color = found(self.root / self.about.color / frame_id, FRAME_ENDINGS, "colour")
             image = read_color(color, (depth.shape[0], depth.shape[1]), path)
         pose = self._pose_path(frame_id)
         scale = self.about.depth_scale
@@ -95,7 +105,7 @@ class Folder:
     @cached_property
     def _files(self) -> dict[str, list[str]]:
         """The full names of every frame's files: listed at once, since a look at each would cost more than reading."""
-        kinds = ((self.about.depth, DEPTH_ENDINGS), (self.about.color, COLOR_ENDINGS), (self.about.poses, (".txt",)))
+        kinds = ((self.about.depth, DEPTH_ENDINGS), (self.about.color, FRAME_ENDINGS), (self.about.poses, (".txt",)))
         found: dict[str, list[str]] = {}
         for folder, endings in kinds:
             if folder is None or not exists(self.root / folder):
