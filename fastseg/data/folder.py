@@ -23,18 +23,21 @@ from fastseg.data.checks import (
     checked_frame,
     checked_ids,
     existing_folder,
+    exists,
     found,
     read_color,
     read_pose,
     stems,
 )
-from fastseg.data.images import Color, decode_color, decode_depth, decode_label, read_bytes
+from fastseg.data.images import MAX_PICTURE_BYTES, Color, decode_color, decode_depth, decode_label, read_bytes
 from fastseg.data.intrinsics import checked_scale, read_intrinsics
+from fastseg.data.places import holding, place, read_at_most
 from fastseg.frames import Frame, FrameError
 
 COLOR_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 DEPTH_ENDINGS = (".png", ".pgm", ".npy", ".tif", ".tiff")
 IGNORE = 255
+MAX_LIST_BYTES = 2**26
 
 
 class Folder:
@@ -44,16 +47,16 @@ class Folder:
     `depth_scale` overrides the one in `intrinsics.json`; uint16 depth needs one of them, float32 defaults to metres.
     """
 
-    def __init__(self, root: Path, depth_scale: float | None = None, intrinsics: Path | None = None) -> None:
+    def __init__(
+        self, root: Path | str, depth_scale: float | None = None, intrinsics: Path | str | None = None
+    ) -> None:
         self.root = existing_folder(root)
-        self.about = read_intrinsics(intrinsics or self.root / "intrinsics.json")
+        self.about = read_intrinsics(place(intrinsics) if intrinsics else self.root / "intrinsics.json")
         if depth_scale is not None:
             self.about = replace(self.about, depth_scale=checked_scale(depth_scale, "depth_scale"))
-        if self.about.color is not None and not (self.root / self.about.color).is_dir():
-            hint = 'for depth without colour say "color": null'
-            raise FileNotFoundError(
-                f"{self.root / self.about.color}: expected the colour folder; {hint} in {self.about.path}"
-            )
+        if self.about.color is not None and not exists(self.root / self.about.color):
+            hint = f'{holding(self.root)}; for depth without colour say "color": null in {self.about.path}'
+            raise FileNotFoundError(f"{self.root / self.about.color}: expected the colour folder; {hint}")
 
     def ids(self) -> list[str]:
         """The sorted ids, of depth and colour files together; ValueError or FrameError `id` as `checked_ids`."""
@@ -81,7 +84,7 @@ class Folder:
                 "scale", f"{self.about.path}: uint16 depth needs depth_scale, metres a unit; {path} has it"
             )
         frame = Frame(frame_id, depth, 1.0 if scale is None else scale, self.about.camera, image)
-        return checked_frame(replace(frame, pose=read_pose(pose)) if pose.exists() else frame, str(path))
+        return checked_frame(replace(frame, pose=read_pose(pose)) if exists(pose) else frame, str(path))
 
     def inputs(self, frame_id: str) -> list[str]:
         """The files behind the frame, those that exist."""
@@ -90,17 +93,17 @@ class Folder:
         for folder, endings in ((self.about.depth, DEPTH_ENDINGS), (self.about.color, COLOR_ENDINGS)):
             if folder is not None:
                 stem = self.root / folder / frame_id
-                paths += [path for e in endings if (path := stem.with_name(stem.name + e)).exists()]
+                paths += [path for e in endings if exists(path := stem.with_name(stem.name + e))]
         pose = self._pose_path(frame_id)
-        return [str(path) for path in (*paths, *([pose] if pose.exists() else []))]
+        return [str(path) for path in (*paths, *([pose] if exists(pose) else []))]
 
     def _stems(self, folder: str, endings: tuple[str, ...]) -> list[str]:
-        place = existing_folder(self.root / folder)
-        if not place.is_relative_to(self.root):
+        below = existing_folder(self.root / folder)
+        if not below.is_relative_to(self.root):
             raise FrameError(
                 "id", f"{self.root / folder}: a link out of {self.root} is not followed; name that as the root"
             )
-        return stems(place, self.root, endings)
+        return stems(below, self.root, endings)
 
     def _pose_path(self, frame_id: str) -> Path:
         return self.root / self.about.poses / f"{frame_id}.txt"
@@ -109,7 +112,7 @@ class Folder:
 class FolderLabels:
     """LabelledImages over `color/`, `labels/` and `classes.txt`; split `all`, or the ids listed in `SPLIT.txt`."""
 
-    def __init__(self, root: Path, split: str = "all") -> None:
+    def __init__(self, root: Path | str, split: str = "all") -> None:
         self.root = existing_folder(root)
         self._classes = read_lines(self.root / "classes.txt", "one class name a line")
         if split == "all":
@@ -140,7 +143,7 @@ def labelled_pair(color: Path, label: Path, name: str, n_classes: int, void: int
 
     Raises FrameError `missing`, `decode`, `size`, or `type`, naming the id, for a label neither a class nor `void`.
     """
-    image, classes = decode_color(read_bytes(color), str(color)), decode_label(label)
+    image, classes = decode_color(read_bytes(color, MAX_PICTURE_BYTES), str(color)), decode_label(label)
     check_size(
         (image.shape[0], image.shape[1]), (classes.shape[0], classes.shape[1]), f"{color}: colour", f"label {label}"
     )
@@ -155,9 +158,9 @@ def labelled_pair(color: Path, label: Path, name: str, n_classes: int, void: int
 def read_lines(path: Path, what: str) -> list[str]:
     """The non-empty lines of a UTF-8 text file, stripped; one sentence when it is missing, empty or not text."""
     try:
-        lines = [line.strip() for line in path.read_text("utf-8").split("\n")]
+        lines = [line.strip() for line in read_at_most(path, MAX_LIST_BYTES).decode("utf-8").split("\n")]
     except OSError as error:
-        raise FileNotFoundError(f"{path}: expected {what} ({error.strerror})") from error
+        raise FileNotFoundError(f"{path}: expected {what} ({error.strerror}); {holding(path.parent)}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected {what} in UTF-8 ({error.reason} at byte {error.start})") from error
     lines = [line for line in lines if line]

@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fastseg.data.png import MAX_PIXELS, SIGNATURE, check_pixels, decode_png16, inflated, read_png
+from fastseg.data.places import read_at_most
+from fastseg.data.png import MAX_PICTURE_PIXELS, MAX_PIXELS, SIGNATURE, check_pixels, decode_png16, inflated, read_png
 from fastseg.frames import FrameError
 
-MAX_FILE_BYTES = 2**29
+MAX_FILE_BYTES = 36 * 2**20  # of one file of a frame: float32 depth of MAX_PIXELS as it is fits
+MAX_PICTURE_BYTES = 2**28  # of a picture that is trained on
 
 Color = npt.NDArray[np.uint8]
 Depth = npt.NDArray[np.float32] | npt.NDArray[np.uint16]
@@ -26,13 +28,10 @@ _COLOR_FORMATS = ("PNG", "JPEG", "WEBP")
 _COLOR_MODES = ("RGB", "RGBA", "L", "P", "CMYK")
 
 
-def read_bytes(path: Path) -> bytes:
-    """The file's bytes; FrameError `missing` when it cannot be opened, `too-large` above 512 MiB."""
+def read_bytes(path: Path, most: int = MAX_FILE_BYTES) -> bytes:
+    """The file's bytes; FrameError `missing` when it cannot be opened, `too-large` above `most` bytes."""
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise FrameError("too-large", f"{path}: expected at most {MAX_FILE_BYTES} bytes; got {size}", size)
-        return path.read_bytes()
+        return read_at_most(path, most)
     except OSError as error:
         raise FrameError("missing", f"{path}: cannot be read ({error.strerror})") from error
 
@@ -57,7 +56,7 @@ def decode_color(data: bytes, name: str) -> Color:
 
     Raises FrameError `decode` (truncated or corrupt), `type` (not 8 bits a channel) or `too-large`, naming `name`.
     """
-    with _opened(data, name, _COLOR_FORMATS) as image:
+    with _opened(data, name, _COLOR_FORMATS, MAX_PICTURE_PIXELS) as image:
         _check_mode(image, name)
         _loaded(image, name)
         return np.asarray(image.convert("RGB"))
@@ -87,32 +86,48 @@ def decode_label(path: Path) -> Color:
 
     Raises FrameError `missing`, `decode`, `type` or `too-large`, naming the file.
     """
-    data, name = read_bytes(path), str(path)
-    header, pixels = read_png(data, name)
+    data, name = read_bytes(path, MAX_PICTURE_BYTES), str(path)
+    header, pixels = read_png(data, name, MAX_PICTURE_PIXELS)
     if header.color_type not in (0, 3) or (header.color_type == 0 and header.bits != 8):
         found = f"{header.bits} bits, colour type {header.color_type}"
         raise FrameError("type", f"{name}: expected an 8-bit grey or palette PNG of class indices; got {found}")
     if not header.interlaced:
         inflated(header, pixels, name)
-    with _opened(data, name, ("PNG",)) as image:
+    with _opened(data, name, ("PNG",), MAX_PICTURE_PIXELS) as image:
         return np.asarray(_loaded(image, name))
 
 
-def _opened(data: bytes, name: str, formats: tuple[str, ...]) -> Image.Image:
+def _opened(data: bytes, name: str, formats: tuple[str, ...], most: int = MAX_PIXELS) -> Image.Image:
     """The image with its header read and its size checked; pixels not yet decoded."""
     if data.startswith(SIGNATURE):
-        read_png(data, name)
+        read_png(data, name, most)
+    if data[8:12] == b"WEBP" and (canvas := _webp_size(data)) is not None:
+        check_pixels(*canvas, name, most)  # Pillow's reader sets up the whole canvas on opening
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of corrupt metadata: whether the pixels are whole is what counts
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise FrameError("too-large", f"{name}: expected at most {MAX_PIXELS} pixels") from error
+        raise FrameError("too-large", f"{name}: expected at most {most} pixels") from error
     except Exception as error:  # Pillow's plugins raise many types on hostile headers
         raise FrameError("decode", f"{name}: expected a {', '.join(formats)} file; it cannot be identified") from error
-    check_pixels(image.height, image.width, name)
+    check_pixels(image.height, image.width, name, most)
     return image
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    """(height, width) that the first chunk of a WebP file states (RFC 9649, section 2); None when it is none."""
+    body = data[20:30]
+    match data[12:16]:
+        case b"VP8X" if len(body) == 10:
+            return 1 + int.from_bytes(body[7:10], "little"), 1 + int.from_bytes(body[4:7], "little")
+        case b"VP8L" if len(body) >= 5:
+            bits = int.from_bytes(body[1:5], "little")
+            return 1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF)
+        case b"VP8 " if len(body) == 10:
+            return int.from_bytes(body[8:10], "little") & 0x3FFF, int.from_bytes(body[6:8], "little") & 0x3FFF
+    return None
 
 
 def _loaded(image: Image.Image, name: str) -> Image.Image:

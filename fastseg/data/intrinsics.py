@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from fastseg.data.checks import Pose, check_id
+from fastseg.data.checks import Pose, check_id, exists
 from fastseg.data.images import read_bytes
+from fastseg.data.places import holding
 from fastseg.frames import Camera, FrameError
 
 NUMBERS = ("fx", "fy", "cx", "cy", "width", "height")
+MAX_BYTES = 2**20
 FOLDERS = ("color", "depth", "poses", "labels")
 
 
@@ -82,9 +84,9 @@ def pinhole(matrix: Pose, size: tuple[int, int], path: Path) -> Camera:
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """The object in a JSON file about a camera; FrameError `missing`, `too-large` or `intrinsics`, saying `what`."""
-    data = read_bytes(path)
+    data = read_bytes(path, MAX_BYTES)
     try:
-        values = json.loads(data)
+        values = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise FrameError("intrinsics", f"{path}: expected {what} ({error})") from error
     if not isinstance(values, dict):
@@ -103,13 +105,10 @@ def number(values: dict[str, Any], key: str, path: Path) -> float:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        values = read_json(path, "a JSON object")
-    except FrameError as error:
-        if error.reason != "missing":
-            raise
-        keys = ", ".join((*NUMBERS, "depth_scale"))
-        raise FileNotFoundError(f"{path}: expected a JSON file with {keys} ({error.detail})") from error
+    if not exists(path):
+        keys, here = ", ".join((*NUMBERS, "depth_scale")), holding(path.parent)
+        raise FileNotFoundError(f"{path}: expected a JSON file with {keys}; {here}")
+    values = read_json(path, "a JSON object")
     unknown = sorted(values.keys() - {*NUMBERS, *FOLDERS, "depth_scale"})
     if unknown:
         raise FrameError("intrinsics", f"{path}: unknown keys {', '.join(map(repr, unknown))}")
