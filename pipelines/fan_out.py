@@ -1,41 +1,46 @@
 """Run a function over every frame of a plan, inline or over Ray, into shards that survive any kill.
 
 Every id ends as exactly one label row or exactly one rejected row. A shard is a fixed range of the sorted ids, made
-whole by one task; the driver keeps a bounded window of tasks and nothing else in memory. A task whose worker dies is
-taken apart: each of its frames is tried alone, one that kills its worker again twice is rejected (three attempts in
-all), and the shard is made without it.
+whole by one task; the driver keeps a bounded window of tasks and nothing else in memory. When a worker dies, the frame
+it was at is tried alone; one that kills its worker three times is rejected, and the shard is made without it.
 """
 
 from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import fastseg
+from fastseg.data.places import is_local, place
 from pipelines import ledger
-from pipelines.one_shard import OutputError, ShardJob, ShardResult, Work, label_shard
+from pipelines.lock import locked
+from pipelines.one_shard import AnyWork, BrokenRunError, OutputError, ShardJob, ShardResult, label_shard
+from pipelines.retry import persistently
 from pipelines.stop import Stop, StoppedError
 from pipelines.tally import Tally
 
 DONE, FAILED, REFUSED, REJECTS = 0, 1, 2, 3
-FOLDERS = ("labels", "rejected")
+UNPROTECTED = "no workers: a frame that kills or blocks its process in native code ends the run (--workers 1 protects)"
 
 
 def fan_out(
     plan: ledger.Plan,
-    work: Work,
-    out: Path,
+    work: AnyWork,
+    out: str | Path,
     *,
     workers: int,
     address: str | None = None,
     timeout_s: float = 60.0,
+    frame_mb: int = 2048,
+    worker_mb: int = 600,
     max_reject: float = 0.9,
     about: dict[str, Any] | None = None,
 ) -> int:
@@ -43,23 +48,30 @@ def fan_out(
 
     0 done (also when it was done before: then nothing is written), 1 the output cannot be written, 2 refused (another
     run's folder, another driver at work), 3 done with more than `max_reject` of the frames rejected, 130 and 143
-    stopped by SIGINT and SIGTERM. workers 0 runs inline, without Ray and without protection from a frame that kills
-    its process. about: what else run.json should say of the run (its whole configuration).
+    stopped by SIGINT and SIGTERM.
+
+    workers 0 runs inline, without Ray and without protection from a frame that kills its process. timeout_s seconds
+    and frame_mb MiB of new memory are what a frame may take; worker_mb MiB are set aside for each worker, and no more
+    run at once than there is memory for. about: what else run.json should say of the run (its whole configuration).
     """
     _check(workers, timeout_s, max_reject)
+    out = place(out)
     try:
         _make_folders(out)
-        with ledger.locked(out):
+        with locked(out) as still_held:
             earlier = ledger.check_same_run(out, plan)
             if earlier and earlier["finished"] and ledger.sums_hold(out):
                 print(f"{out} is complete: {earlier['counts']['labels']} labels; nothing to do", file=sys.stderr)
                 return _verdict(earlier["counts"], max_reject)
             run = _begin(out, plan, workers, about or {}, earlier)
-            jobs = _jobs(plan, out, timeout_s, workers > 0)
+            limits = {"timeout_s": timeout_s, "memory_mb": frame_mb, "own_process": workers > 0}
             tally = Tally(len(plan.ids), sum(1 for _ in plan.ranges()))
-            with Stop(workers == 0) as stop, tally, closing(_results(jobs, work, workers, address, stop)) as results:
-                stopped = _count(results, tally)
+            with Stop(workers == 0) as stop, tally:
+                pool = _pool(work, workers, address, stop, worker_mb)
+                with _notes(out) as notes, closing(pool(_jobs(plan, out, notes, limits))) as results:
+                    stopped = _count(results, tally, still_held)
             if stopped:
+                ledger.sweep(out)
                 return stopped
             _finish(out, run, tally)
         tally.summary()
@@ -72,6 +84,10 @@ def fan_out(
         if error.filename is None or not str(error.filename).startswith(str(out)):
             raise
         return _sorry(f"cannot write {error.filename}: {error.strerror}", FAILED)
+    except (ValueError, ImportError):  # the caller's mistakes
+        raise
+    except Exception as error:
+        raise BrokenRunError(error) from error
 
 
 def _check(workers: int, timeout_s: float, max_reject: float) -> None:
@@ -82,11 +98,12 @@ def _check(workers: int, timeout_s: float, max_reject: float) -> None:
         raise ValueError("more than 0 workers need Ray: install fastseg[ray], or give --workers 0")
 
 
-def _count(results: Iterator[ShardResult], tally: Tally) -> int:
+def _count(results: Iterator[ShardResult], tally: Tally, still_held: Callable[[], None]) -> int:
     """Count every result; 0 at the end, or the exit code of the signal that stopped the run."""
     try:
         for result in results:
             tally.add(result)
+            still_held()
     except StoppedError as stop:
         done, name = f"{tally.done_shards} of {tally.shards}", signal.Signals(stop.number).name
         return _sorry(f"stopped by {name}; {done} shards are complete; the same command resumes", 128 + stop.number)
@@ -99,7 +116,7 @@ def _sorry(sentence: str, code: int) -> int:
 
 
 def _make_folders(out: Path) -> None:
-    for folder in FOLDERS:
+    for folder in ledger.FOLDERS if is_local(out) else ():  # a store has no folders
         try:
             (out / folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -110,7 +127,7 @@ def _verdict(counts: dict[str, Any], max_reject: float) -> int:
     share = sum(counts["rejected"].values()) / counts["frames"]
     if share <= max_reject:
         return DONE
-    print(f"{share:.1%} of the frames were rejected; --max-reject allows {max_reject:.1%}", file=sys.stderr)
+    print(f"{share:.1%} of the frames were rejected; --tuning.max_reject allows {max_reject:.1%}", file=sys.stderr)
     return REJECTS
 
 
@@ -119,7 +136,7 @@ def _begin(
 ) -> dict[str, Any]:
     """Clear what a killed run left, write the manifest and an unfinished run.json; the latter's content."""
     ledger.sweep(out)
-    ledger.write_manifest(out, plan)
+    persistently(lambda: ledger.write_manifest(out, plan), "manifest")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     run = about | {
         "fingerprint": plan.fingerprint(),
@@ -130,7 +147,7 @@ def _begin(
         "started": earlier["started"] if earlier else now,
         "finished": None,
     }
-    ledger.write_run(out, run)
+    persistently(lambda: ledger.write_run(out, run), "run")
     return run
 
 
@@ -149,25 +166,37 @@ def _finish(out: Path, run: dict[str, Any], tally: Tally) -> None:
     run["counts"] = tally.counts()
     run["seconds"] = {name: round(s, 3) for name, s in sorted(tally.seconds.items())}
     run["frames_per_second"] = round(tally.rate(), 2)
-    ledger.write_sums(out)
-    ledger.write_run(out, run)
+    persistently(lambda: ledger.write_sums(out, tally.digests), "sums")
+    persistently(lambda: ledger.write_run(out, run), "run")
 
 
-def _jobs(plan: ledger.Plan, out: Path, timeout_s: float, own_process: bool) -> Iterator[ShardJob]:
+def _jobs(plan: ledger.Plan, out: Path, notes: Path, limits: dict[str, Any]) -> Iterator[ShardJob]:
     fingerprint = plan.fingerprint()
     for number, ids in plan.ranges():
         metadata = plan.metadata | {
             "fingerprint": fingerprint, "code": plan.code, "config": plan.config,
             "shard": number, "first": ids[0], "last": ids[-1],
         }  # fmt: skip
-        yield ShardJob(number, ids, str(out.resolve()), metadata, timeout_s, own_process)
+        yield ShardJob(number, ids, str(out), metadata, flight=str(notes / f".shard-{number:05}.flight.tmp"), **limits)
 
 
-def _results(
-    jobs: Iterator[ShardJob], work: Work, workers: int, address: str | None, stop: Stop
-) -> Generator[ShardResult, None, None]:
+@contextmanager
+def _notes(out: Path) -> Iterator[Path]:
+    """Where workers note which frames they are at: beside the labels, or in a folder of this machine for a store."""
+    if is_local(out):
+        yield out / "labels"
+        return
+    with TemporaryDirectory(prefix="fastseg-") as folder:
+        yield Path(folder)
+
+
+def _pool(
+    work: AnyWork, workers: int, address: str | None, stop: Stop, worker_mb: int
+) -> Callable[[Iterator[ShardJob]], Generator[ShardResult, None, None]]:
+    """What turns jobs into results: this process, or Ray's workers."""
     if workers == 0:
-        return (label_shard(job, work) for job in jobs)
+        print(UNPROTECTED, file=sys.stderr)
+        return lambda jobs: (label_shard(job, work) for job in jobs)
     from pipelines.ray_pool import RayPool
 
-    return RayPool(work, workers, address, stop).results(jobs)
+    return RayPool(work, workers, address, stop, worker_mb).results

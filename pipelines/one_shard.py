@@ -2,69 +2,79 @@
 
 from __future__ import annotations
 
-import faulthandler
-import os
-import signal
-import threading
-import time
+import errno
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fastseg.data.places import place
 from fastseg.data.shard_check import check_shard
 from fastseg.data.shards import REJECTED_SCHEMA, Row, ShardWriter
-from fastseg.frames import FrameError
+from pipelines.guard import Flight, Guard
+from pipelines.retry import persistently
+from pipelines.rows import rows_of
+from pipelines.work import AnyWork, BatchWork, Clock, Work
+
+__all__ = [
+    "AnyWork", "BatchWork", "BrokenRunError", "Clock", "OutputError", "ShardJob", "ShardResult", "Work", "label_shard",
+]  # fmt: skip
 
 
 class OutputError(Exception):
     """The output folder cannot be written: one sentence naming the path."""
 
 
-class FrameTimeoutError(BaseException):
-    """Raised inside a frame by its alarm; a BaseException, so that no reader's `except Exception` swallows it."""
+class BrokenRunError(OSError):
+    """Something failed that nobody foresaw; complete shards stay. An OSError: programs say it in one sentence."""
 
-
-class Clock:
-    """Seconds spent in each stage: `with clock("read"): ...` adds to `clock.seconds["read"]`."""
-
-    def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] += time.perf_counter() - start  # type: ignore[assignment]
-
-
-# The row of one frame id, or a FrameError when the frame is rejected.
-Work = Callable[[str, Clock], Row]
+    def __init__(self, error: BaseException) -> None:
+        line = (str(error).strip().splitlines() or [""])[0]
+        super().__init__(f"the run broke off: {type(error).__name__}: {line}; --debug shows where")
+        self.errno = errno.EIO
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard to make: its number, its sorted ids, what its metadata says, and ids known to kill a worker."""
+    """One shard to make.
+
+    number, ids   the shard's number and its sorted ids
+    out           the run's folder
+    metadata      goes into the shard's footer
+    timeout_s     seconds for a frame
+    own_process   a worker may end itself when a frame hangs beyond the alarm's reach; the driver may not
+    memory_mb     MiB that a frame may add to its process; None: no limit
+    flight        where to note the frames in work (a local path), or nothing
+    settled       rows of frames that were tried alone after a worker died: labels, or rejections
+    """
 
     number: int
     ids: tuple[str, ...]
     out: str
     metadata: dict[str, Any]
     timeout_s: float
-    own_process: bool = False  # a worker may end itself when a frame hangs beyond the alarm; the driver may not
-    poison: dict[str, tuple[str, str]] = field(default_factory=dict)  # id -> (reason, detail)
+    own_process: bool = False
+    memory_mb: int | None = None
+    flight: str = ""
+    settled: dict[str, Row] = field(default_factory=dict)
+
+    def name(self, folder: str) -> str:
+        """The shard's file in `labels` or `rejected`, below the run's folder."""
+        return f"{folder}/shard-{self.number:05}.parquet"
 
     def path(self, folder: str) -> Path:
-        return Path(self.out) / folder / f"shard-{self.number:05}.parquet"
+        return place(self.out) / self.name(folder)
 
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What became of a shard: labelled rows, rejections by reason, seconds by stage; `found` when it was there."""
+    """What became of a shard: labelled rows, rejections by reason, seconds by stage; `found` when it was there.
+
+    digests   SHA-256 (hex) of the shard's files, by their names below the run's folder
+    retries   reads and writes that were tried again
+    """
 
     number: int
     labels: int
@@ -72,70 +82,68 @@ class ShardResult:
     seconds: dict[str, float]
     found: bool = False
     damaged: bool = False
+    digests: dict[str, str] = field(default_factory=dict)
+    retries: int = 0
 
 
-def attempt(frame_id: str, work: Work, clock: Clock, timeout_s: float, own_process: bool) -> Row:
-    """The label row of a frame, or its rejected row; only a dying process leaves without an answer."""
-    try:
-        with _deadline(timeout_s, own_process):
-            row = work(frame_id, clock)
-        if row["id"] != frame_id:
-            raise FrameError("id", f"frame {frame_id!r} came back as {row['id']!r}")
-        return row
-    except FrameError as error:
-        return _rejected(frame_id, error.reason, error.detail, error.value)
-    except FrameTimeoutError:
-        return _rejected(frame_id, "timeout", f"frame {frame_id!r} took longer than {timeout_s:g} s", timeout_s)
-    except Exception as error:  # a surprise in one frame must not end a run over the others
-        lines = str(error).splitlines() or [""]
-        return _rejected(frame_id, "error", f"{type(error).__name__}: {lines[0]}")
+def rows_of_job(
+    job: ShardJob, ids: tuple[str, ...], work: AnyWork, clock: Clock, flight: Flight
+) -> tuple[Iterator[Row], Guard]:
+    """The rows of some of a job's frames as they are made, and the guard they are made under."""
+    guard = Guard(job.timeout_s, job.memory_mb, job.own_process, flight)
+    place = {frame_id: i for i, frame_id in enumerate(job.ids)}
+    return rows_of(ids, place, job.settled, work, clock, guard), guard
 
 
-def label_shard(job: ShardJob, work: Work) -> ShardResult:
+def label_shard(job: ShardJob, work: AnyWork) -> ShardResult:
     """Make one shard: rejected rows first, then labels, so the label file's presence says that both are there.
 
-    A shard that is complete already is left as it is. OutputError when the folder cannot be written.
+    A shard that is complete already is left as it is. A write that fails for a moment is tried again, with the whole
+    shard. OutputError when the place cannot be written.
     """
+    try:
+        with closing(Flight(job.flight)) as flight:
+            result, again = persistently(lambda: _existing_or_made(job, work, flight), str(job.number))
+        return replace(result, retries=result.retries + again)
+    except OSError as error:
+        text = error.strerror or str(error)
+        raise OutputError(f"cannot write {error.filename or job.path('labels')}: {text}") from error
+
+
+def _existing_or_made(job: ShardJob, work: AnyWork, flight: Flight) -> ShardResult:
     found, damaged = _existing(job)
-    if found is not None:
-        return found
+    return found or _made(job, work, flight, damaged)
+
+
+def _made(job: ShardJob, work: AnyWork, flight: Flight, damaged: bool) -> ShardResult:
     clock = Clock()
     rejected: list[Row] = []
-    try:
-        with ShardWriter(job.path("labels"), job.metadata) as labels:
-            count = 0
-            for frame_id in job.ids:
-                row = _row(job, frame_id, work, clock)
-                if "reason" in row:
-                    rejected.append(row)
-                    continue
-                count += 1
-                with clock("write"):
-                    labels.add(row)
+    count = 0
+    rows, guard = rows_of_job(job, job.ids, work, clock, flight)
+    with ShardWriter(job.path("labels"), job.metadata) as labels:
+        for row in rows:
+            if "reason" in row:
+                rejected.append(row)
+                continue
+            count += 1
             with clock("write"):
-                _write_rejected(job, rejected)
-                labels.commit()
-    except OSError as error:
-        raise OutputError(f"cannot write {job.path('labels')}: {error.strerror or error}") from error
+                labels.add(row)
+        with clock("write"):
+            digests = {job.name("rejected"): _write_rejected(job, rejected)}
+            labels.commit()
+    digests[job.name("labels")] = labels.sha256
     reasons = dict(Counter(row["reason"] for row in rejected))
-    return ShardResult(job.number, count, reasons, dict(clock.seconds), damaged=damaged)
+    seconds = {stage: float(s) for stage, s in clock.seconds.items()}
+    return ShardResult(job.number, count, reasons, seconds, False, damaged, digests, guard.retries)
 
 
-def _row(job: ShardJob, frame_id: str, work: Work, clock: Clock) -> Row:
-    if frame_id in job.poison:
-        return _rejected(frame_id, *job.poison[frame_id])
-    return attempt(frame_id, work, clock, job.timeout_s, job.own_process)
-
-
-def _rejected(frame_id: str, reason: str, detail: str, value: float = float("nan")) -> Row:
-    return {"id": frame_id, "reason": reason, "detail": detail, "value": float(value)}
-
-
-def _write_rejected(job: ShardJob, rows: list[Row]) -> None:
+def _write_rejected(job: ShardJob, rows: list[Row]) -> str:
+    """Write the rejected rows; the SHA-256 (hex) of their file."""
     with ShardWriter(job.path("rejected"), job.metadata, REJECTED_SCHEMA) as writer:
         for row in rows:
             writer.add(row)
         writer.commit()
+    return writer.sha256
 
 
 def _existing(job: ShardJob) -> tuple[ShardResult | None, bool]:
@@ -147,41 +155,6 @@ def _existing(job: ShardJob) -> tuple[ShardResult | None, bool]:
     whole = not labels.problems and not rejected.problems
     ours = all(r.metadata.get("fingerprint") == job.metadata["fingerprint"] for r in (labels, rejected))
     if whole and ours and sorted(labels.ids + rejected.ids) == list(job.ids):
-        return ShardResult(job.number, len(labels.ids), rejected.reasons, {}, found=True), False
+        digests = {job.name("labels"): labels.sha256, job.name("rejected"): rejected.sha256}
+        return ShardResult(job.number, len(labels.ids), rejected.reasons, {}, True, False, digests), False
     return None, True
-
-
-@contextmanager
-def _deadline(seconds: float, own_process: bool) -> Iterator[None]:
-    """Raise FrameTimeoutError in the block after `seconds`; a worker stuck in native code ends itself at twice that.
-
-    The clock starts with the frame, not with the task, so a slow neighbour costs nobody their time.
-    """
-    if threading.current_thread() is not threading.main_thread():  # only the main thread can take an alarm
-        yield
-        return
-    before = signal.signal(signal.SIGALRM, _alarm)
-    if own_process:
-        faulthandler.dump_traceback_later(2 * seconds, exit=True, file=_nowhere())
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        if own_process:
-            faulthandler.cancel_dump_traceback_later()
-        signal.signal(signal.SIGALRM, before)
-
-
-def _alarm(number: int, frame: object) -> None:
-    raise FrameTimeoutError
-
-
-_NOWHERE: list[int] = []
-
-
-def _nowhere() -> int:
-    """A file descriptor that swallows text, opened once in a process."""
-    if not _NOWHERE:
-        _NOWHERE.append(os.open(os.devnull, os.O_WRONLY))
-    return _NOWHERE[0]

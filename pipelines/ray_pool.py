@@ -1,151 +1,137 @@
-"""Shard jobs over Ray Core tasks under a bounded window; a job whose worker dies is taken apart frame by frame.
+"""Shard jobs over Ray Core under a bounded window; the frames of a job whose worker dies are tried apart.
 
-The only module that imports Ray.
+Imported only by a run that has workers: it is Ray's room, with ray_session.py and hands.py.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from itertools import islice
-from pathlib import Path
+from collections import Counter, deque
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 
-from pipelines.one_shard import Clock, OutputError, ShardJob, ShardResult, Work, attempt, label_shard
+from pipelines.hands import ActorHands, Answer, Fate, TaskHands, fate_of
+from pipelines.one_shard import AnyWork, OutputError, ShardJob, ShardResult
+from pipelines.poison import Group, Isolation, suspects
+from pipelines.ray_session import ray_session, slots
 from pipelines.stop import Stop
 
-# A shard that keeps losing its worker though each of its frames runs alone: something outside kills workers.
+# A shard that keeps losing its worker though none of its frames is in work: something outside kills workers.
 MAX_ROUNDS = 20
-PROBES = 2  # tries of a frame alone after its shard died with it: three attempts in all
+GRACE_S = 10.0  # for shards in flight after SIGTERM
 
 
-def _shard_task(job: ShardJob, work: Work) -> ShardResult | OutputError:
-    """The shard's result; a full disk comes back as a value, since an exception would carry the whole traceback."""
-    try:
-        return label_shard(job, work)
-    except OutputError as error:
-        return error
+@dataclass(frozen=True)
+class Errand:
+    """What a worker is sent to do: a whole shard, or a group of the frames of one that is being taken apart."""
 
-
-def _probe_task(frame_id: str, work: Work, timeout_s: float) -> bool:
-    """True when a frame leaves its worker alive, whatever it answers; its row is thrown away."""
-    attempt(frame_id, work, Clock(), timeout_s, own_process=True)
-    return True
+    job: ShardJob
+    isolation: Isolation | None = None
+    group: Group | None = None
 
 
 class RayPool:
-    """`workers` label workers of a Ray started here, or of the cluster at `address`.
+    """Up to `workers` label workers, as many as CPUs, memory and GPUs allow, of a Ray (see `ray_session`)."""
 
-    On a cluster, this checkout's `pipelines` is shipped to the workers by Ray; `fastseg` must be installed on every
-    node, and input and output lie on a file system that all nodes see.
-    """
-
-    def __init__(self, work: Work, workers: int, address: str | None, stop: Stop) -> None:
+    def __init__(self, work: AnyWork, workers: int, address: str | None, stop: Stop, worker_mb: int) -> None:
         self._work, self._workers, self._address, self._stop = work, workers, address, stop
-
-    def _ended(self, running: Iterable[Any]) -> list[Any]:
-        """The tasks that ended within a moment, maybe none; StoppedError when a signal came meanwhile."""
-        ended: list[Any] = ray.wait(list(running), timeout=0.5)[0]
-        self._stop.check()
-        return ended
+        self._worker_mb = worker_mb
+        self._again: deque[Errand] = deque()
+        self._running: dict[Any, Errand] = {}
+        self._rounds: Counter[int] = Counter()
+        self._slots = workers
 
     def results(self, jobs: Iterator[ShardJob]) -> Generator[ShardResult, None, None]:
         """The result of every job, as they end. OutputError when a worker cannot write."""
-        with self._ray():
-            shard_task = ray.remote(num_cpus=1, max_retries=0)(_shard_task)
-            rounds: dict[int, int] = {}
-            again: deque[ShardJob] = deque()
-            running: dict[Any, ShardJob] = {}
-            while True:
-                room = 2 * self._workers - len(running)
-                waiting = [again.popleft() for _ in range(min(room, len(again)))]
-                for job in [*waiting, *islice(jobs, room - len(waiting))]:
-                    running[shard_task.remote(job, self._work)] = job
-                if not running:
-                    return
-                for ref in self._ended(running):
-                    job = running.pop(ref)
-                    result = self._result(ref)
-                    if result is not None:
-                        yield result
-                        continue
-                    rounds[job.number] = rounds.get(job.number, 0) + 1
-                    if rounds[job.number] > MAX_ROUNDS:
-                        raise OutputError(
-                            f"shard {job.number} lost its worker {MAX_ROUNDS} times, yet no frame alone does"
-                        )
-                    again.append(self._without_poison(job))
+        with ray_session(self._workers, self._address):
+            self._stop.hold()
+            gpus = float(getattr(self._work, "num_gpus", 0))
+            self._slots = slots(self._workers, self._worker_mb, gpus)
+            self._hands = ActorHands(self._work, gpus) if gpus else TaskHands(self._work)
+            try:
+                yield from self._loop(jobs)
+            finally:
+                self._hands.drop(self._running)
 
-    def _result(self, ref: Any) -> ShardResult | None:
-        """The answer of a task, or None when its worker died."""
-        try:
-            answer: ShardResult | OutputError = ray.get(ref)
-        except ray.exceptions.RayTaskError:
-            raise
-        except ray.exceptions.RayError:
-            return None
+    def _loop(self, jobs: Iterator[ShardJob]) -> Iterator[ShardResult]:
+        end = float("inf")
+        while True:
+            if not self._stop.asked:
+                self._fill(jobs)
+            elif end == float("inf"):
+                end = time.monotonic() + GRACE_S
+                self._hands.drop(dict(list(self._running.items())[self._slots :]))
+            if not self._running or time.monotonic() > end:
+                self._stop.check()
+                return
+            for ref in ray.wait(list(self._running), timeout=0.5)[0]:
+                result = self._ended(ref, self._running.pop(ref))
+                if result is not None:
+                    yield result
+
+    def _fill(self, jobs: Iterator[ShardJob]) -> None:
+        """Keep as many errands out as there is room for: what was lost before what is new."""
+        while len(self._running) < self._hands.window * self._slots:
+            errand = self._again.popleft() if self._again else next((Errand(job) for job in jobs), None)
+            if errand is None:
+                return
+            self._running[self._hands.start(errand.job, errand.group)] = errand
+
+    def _ended(self, ref: Any, errand: Errand) -> ShardResult | None:
+        fate, answer = fate_of(ref)
+        self._hands.ended(ref, fate)
+        if fate is Fate.ANSWERED:
+            return self._answered(errand, answer)
+        if fate is Fate.NO_MEMORY and self._slots > 1:
+            self._slots -= 1
+            print(f"memory is short: going on with {self._slots} workers", file=sys.stderr)
+            fate = Fate.LOST
+        if fate is not Fate.LOST:
+            among, stuck = suspects(errand.job, errand.group)
+            if among:
+                self._died(errand, among, stuck, "memory" if fate is Fate.NO_MEMORY else "crash")
+                return None
+        self._lost(errand)
+        return None
+
+    def _answered(self, errand: Errand, answer: Answer) -> ShardResult | None:
         if isinstance(answer, OutputError):
             raise answer
-        return answer
+        if isinstance(answer, ShardResult):
+            return answer
+        assert errand.isolation is not None, "only a group of a shard comes back as rows"
+        errand.isolation.survived(answer)
+        self._next(errand.isolation)
+        return None
 
-    def _without_poison(self, job: ShardJob) -> ShardJob:
-        """The job with every frame marked that kills a worker by itself."""
-        probe = ray.remote(num_cpus=1, max_retries=0)(_probe_task)
-        deaths: dict[str, int] = {}
-        poison = dict(job.poison)
-        queue = deque(frame_id for frame_id in job.ids if frame_id not in poison)
-        running: dict[Any, tuple[str, float]] = {}
-        while queue or running:
-            while queue and len(running) < self._workers:
-                frame_id = queue.popleft()
-                running[probe.remote(frame_id, self._work, job.timeout_s)] = (frame_id, time.monotonic())
-            for ref in self._ended(running):
-                frame_id, start = running.pop(ref)
-                if self._survived(ref):
-                    continue
-                deaths[frame_id] = deaths.get(frame_id, 0) + 1
-                if deaths[frame_id] < PROBES:
-                    queue.appendleft(frame_id)
-                    continue
-                # A worker stuck in native code ends itself at twice the time-out; faster deaths are crashes.
-                stuck = time.monotonic() - start >= 2 * job.timeout_s
-                reason, what = ("timeout", "never came back") if stuck else ("crash", "killed its worker")
-                poison[frame_id] = (reason, f"frame {frame_id!r} {what} in {PROBES + 1} attempts")
-        return replace(job, poison=poison)
-
-    def _survived(self, ref: Any) -> bool:
-        try:
-            return bool(ray.get(ref))
-        except ray.exceptions.RayTaskError:
-            raise
-        except ray.exceptions.RayError:
-            return False
-
-    @contextmanager
-    def _ray(self) -> Iterator[None]:
-        """A running Ray, quiet and without dashboard or usage reports."""
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        environment: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": "1"}}
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "runtime_env": environment}
-        if self._address:
-            environment["py_modules"] = [str(Path(__file__).parent)]
-            options["address"] = self._address
+    def _died(self, errand: Errand, among: Group, stuck: bool, reason: str) -> None:
+        isolation = errand.isolation
+        if isolation is None:
+            isolation = Isolation(errand.job, among, stuck, reason)
         else:
-            # Local workers find what this driver finds: Ray itself hands on the script's folder alone.
-            environment["env_vars"]["PYTHONPATH"] = os.pathsep.join(folder for folder in sys.path if folder)
-            options |= {"num_cpus": self._workers, "include_dashboard": False, "object_store_memory": 100 << 20}
-            options["address"] = "local"
-        ray.init(**options)
-        self._stop.hold()
-        try:
-            yield
-        finally:
-            ray.shutdown()
+            isolation.died(errand.group, among, stuck)
+        self._next(isolation)
+
+    def _lost(self, errand: Errand) -> None:
+        """A worker or its node went away, and no frame is to blame."""
+        number = errand.job.number
+        self._rounds[number] += 1
+        if self._rounds[number] > MAX_ROUNDS:
+            raise OutputError(f"shard {number} lost its worker {MAX_ROUNDS} times, and no frame of it is to blame")
+        if errand.isolation is None or errand.group is None:
+            self._again.append(errand)
+            return
+        errand.isolation.again(errand.group)
+        self._next(errand.isolation)
+
+    def _next(self, isolation: Isolation) -> None:
+        """Send out what is to be tried next; the shard itself when nothing is."""
+        while (group := isolation.take()) is not None:
+            self._again.append(Errand(isolation.job, isolation, group))
+        job = isolation.done()
+        if job is not None:
+            self._again.append(Errand(job))

@@ -40,6 +40,11 @@ class Stop:
         for number in SIGNALS:
             signal.signal(number, self._note)
 
+    @property
+    def asked(self) -> bool:
+        """Whether a signal came."""
+        return self._number != 0
+
     def check(self) -> None:
         """Raise StoppedError if a signal came."""
         if self._number:

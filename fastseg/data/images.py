@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ MAX_PICTURE_BYTES = 2**28  # of a picture that is trained on
 
 Color = npt.NDArray[np.uint8]
 Depth = npt.NDArray[np.float32] | npt.NDArray[np.uint16]
+
+COMPRESSION, STRIP_OFFSETS, STRIP_BYTES, TILES = 259, 273, 279, 51  # tags of TIFF 6.0; a tile's are TILES above
+DEFLATE = (8, 32946)
 
 _COLOR_FORMATS = ("PNG", "JPEG", "WEBP")
 _COLOR_MODES = ("RGB", "RGBA", "L", "P", "CMYK")
@@ -151,8 +155,26 @@ def _decode_tiff(data: bytes, name: str) -> Depth:
     with _opened(data, name, ("TIFF",)) as image:
         if image.mode not in ("I;16", "I;16B", "F"):
             raise FrameError("type", f"{name}: expected one channel of uint16 or float32 depth; got mode {image.mode}")
+        _check_strips(image, data, name)
         _loaded(image, name)
         return _native(np.asarray(image))
+
+
+def _check_strips(image: Image.Image, data: bytes, name: str) -> None:
+    """Check the checksum of each deflated strip or tile of a TIFF: the decoder stops before it is reached."""
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(COMPRESSION) not in DEFLATE:
+        return
+    offsets, counts = (tags.get(key, tags.get(key + TILES, ())) for key in (STRIP_OFFSETS, STRIP_BYTES))
+    most = 4 * (image.height + 256) * (image.width + 256)  # tiles may stand out by less than one
+    try:
+        for offset, count in zip(offsets, counts, strict=True):
+            inflate = zlib.decompressobj()
+            inflate.decompress(data[offset : offset + count], most)
+            if not inflate.eof:
+                raise ValueError("a strip ends early or inflates to more than the picture")
+    except (zlib.error, ValueError, TypeError) as error:
+        raise FrameError("decode", f"{name}: expected a whole TIFF file; its pixels are corrupt ({error})") from error
 
 
 def _decode_pgm(data: bytes, name: str) -> npt.NDArray[np.uint16]:

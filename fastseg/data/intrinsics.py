@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fastseg.data.checks import Pose, check_id, exists
-from fastseg.data.images import read_bytes
-from fastseg.data.places import holding
+from fastseg.data.checks import Pose, check_id
+from fastseg.data.places import holding, read_at_most
 from fastseg.frames import Camera, FrameError
 
 NUMBERS = ("fx", "fy", "cx", "cy", "width", "height")
@@ -83,10 +82,13 @@ def pinhole(matrix: Pose, size: tuple[int, int], path: Path) -> Camera:
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
-    """The object in a JSON file about a camera; FrameError `missing`, `too-large` or `intrinsics`, saying `what`."""
-    data = read_bytes(path, MAX_BYTES)
+    """The object in a JSON file about a camera, `what` it should be; FrameError `missing` or `intrinsics`."""
     try:
-        values = json.loads(data.decode("utf-8"))
+        values = json.loads(read_at_most(path, MAX_BYTES).decode("utf-8"))
+    except FrameError as error:
+        raise FrameError("intrinsics", error.detail, error.value) from None
+    except OSError as error:
+        raise FrameError("missing", f"{path}: expected {what} ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise FrameError("intrinsics", f"{path}: expected {what} ({error})") from error
     if not isinstance(values, dict):
@@ -105,10 +107,12 @@ def number(values: dict[str, Any], key: str, path: Path) -> float:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    if not exists(path):
-        keys, here = ", ".join((*NUMBERS, "depth_scale")), holding(path.parent)
-        raise FileNotFoundError(f"{path}: expected a JSON file with {keys}; {here}")
-    values = read_json(path, "a JSON object")
+    try:
+        values = read_json(path, f"a JSON object with {', '.join((*NUMBERS, 'depth_scale'))}")
+    except FrameError as error:
+        if error.reason != "missing":
+            raise
+        raise FileNotFoundError(f"{error.detail}; {holding(path.parent)}") from error
     unknown = sorted(values.keys() - {*NUMBERS, *FOLDERS, "depth_scale"})
     if unknown:
         raise FrameError("intrinsics", f"{path}: unknown keys {', '.join(map(repr, unknown))}")

@@ -11,6 +11,7 @@ from fastseg.data.cityscapes import Cityscapes
 from fastseg.data.folder import Folder, FolderLabels
 from fastseg.data.kitti import Kitti
 from fastseg.data.nyuv2 import NyuFrames, NyuLabels
+from fastseg.data.nyuv2_raw import NyuRaw
 from fastseg.data.places import holding, place, read_at_most
 from fastseg.data.redwood import Redwood
 from fastseg.data.replica import Replica, ReplicaLabels
@@ -21,13 +22,15 @@ from fastseg.data.tum import CameraName, Tum
 from fastseg.frames import FrameSource, LabelledImages
 
 Reader = Literal[
-    "folder", "7scenes", "tum", "nyuv2", "replica", "rooms", "scannet", "kitti", "cityscapes", "sunrgbd", "redwood"
-]
+    "folder", "7scenes", "tum", "nyuv2", "nyuv2-raw", "replica", "scannet", "kitti", "cityscapes", "sunrgbd", "redwood",
+    "rooms",
+]  # fmt: skip
 TAKES: dict[Reader, tuple[str, ...]] = {  # the options of each reader
     "folder": ("depth_scale", "intrinsics"),
     "7scenes": ("depth_scale",),
     "tum": ("depth_scale", "intrinsics", "camera"),
     "nyuv2": ("split",),
+    "nyuv2-raw": (),
     "replica": ("depth_scale",),
     "rooms": (),
     "scannet": ("depth_scale",),
@@ -77,6 +80,8 @@ def _opened(
             return Tum(root, depth_scale, intrinsics, camera)
         case "nyuv2":
             return NyuFrames(root, split or "all")
+        case "nyuv2-raw":
+            return NyuRaw(place(root))
         case "replica":
             return Replica(root, depth_scale)
         case "scannet":

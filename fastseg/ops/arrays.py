@@ -54,10 +54,8 @@ def dtype_name(array: Array) -> str:
 
 def on_device(array: Array) -> bool:
     """True when the array lies in CUDA memory; ValueError for a device that is neither CPU nor CUDA."""
-    if isinstance(array, np.ndarray):
-        return False
-    if library("array", array) == "cupy":
-        return True
+    if (kind := library("array", array)) != "torch":
+        return kind == "cupy"
     if array.device.type not in ("cpu", "cuda"):
         raise ValueError(f"arrays must lie on the CPU or a CUDA device; got a tensor on {array.device}")
     return bool(array.device.type == "cuda")
@@ -145,9 +143,8 @@ def _allocate(like: Array, shape: tuple[int, ...], dtype: str) -> Array:
         return torch.empty(shape, dtype=getattr(torch, dtype), device=like.device)
     if kind == "numpy":
         return np.empty(shape, dtype)
-    cupy = importlib.import_module("cupy")
     with like.device:
-        return cupy.empty(shape, dtype)
+        return importlib.import_module("cupy").empty(shape, dtype)
 
 
 def scratch(like: Array, workers: int, size: int) -> Array:
@@ -180,6 +177,11 @@ def moved(like: Array, small: np.ndarray[Any, Any]) -> Array:
         if len(_kept_small) < KEPT_SMALL:
             _kept_small[key] = found
     return found
+
+
+def on_gpu(host: np.ndarray[Any, Any]) -> Array:
+    """A copy as a cupy array on the process's current GPU; ImportError without cupy, its RuntimeError without a GPU."""
+    return importlib.import_module("cupy").asarray(host)
 
 
 def _uploaded(like: Array, small: np.ndarray[Any, Any]) -> Array:
@@ -232,11 +234,9 @@ def stream(array: Array) -> int:
     if not on_device(array):
         return 0
     if library("array", array) == "torch":
-        torch = importlib.import_module("torch")
-        return int(torch.cuda.current_stream(array.device).cuda_stream)
-    cupy = importlib.import_module("cupy")
+        return int(importlib.import_module("torch").cuda.current_stream(array.device).cuda_stream)
     with array.device:
-        return int(cupy.cuda.get_current_stream().ptr)
+        return int(importlib.import_module("cupy").cuda.get_current_stream().ptr)
 
 
 def backend(array: Array) -> ModuleType:

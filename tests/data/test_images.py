@@ -94,6 +94,16 @@ def test_an_unknown_png_filter_is_rejected(tmp_path: Path) -> None:
     assert reason(depth_file(tmp_path, "a.png", png(1, 1, 16, 0, b"\5ab"))) == "decode"
 
 
+def test_every_flip_in_the_pixels_of_a_deflated_tiff_is_found(tmp_path: Path) -> None:
+    data = encoded(DEPTH, "TIFF", compression="tiff_adobe_deflate")
+    pixels = data.index(b"\x78")
+    for at in np.random.default_rng(1).integers(pixels, pixels + len(zlib.compress(DEPTH.tobytes())) - 8, 100):
+        flipped = bytearray(data)
+        flipped[at] ^= 0x10
+        assert reason(depth_file(tmp_path, "a.tiff", bytes(flipped))) == "decode"
+    np.testing.assert_array_equal(decode_depth(depth_file(tmp_path, "a.tiff", data)), DEPTH)
+
+
 @pytest.mark.parametrize("ending", ["tiff", "npy"])
 def test_float_depth_is_read_as_stored(tmp_path: Path, ending: str) -> None:
     metres = DEPTH.astype(np.float32) / 7000

@@ -1,0 +1,142 @@
+"""Ray's tasks and actors as hands of the pool: what a worker is asked to do, and what became of it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from dataclasses import replace
+from typing import Any
+
+import ray
+
+from fastseg.data.shards import Row
+from pipelines.guard import Flight
+from pipelines.one_shard import (
+    AnyWork,
+    BrokenRunError,
+    Clock,
+    OutputError,
+    ShardJob,
+    ShardResult,
+    label_shard,
+    rows_of_job,
+)
+from pipelines.poison import Group, flight_of
+
+Answer = ShardResult | OutputError | list[Row]
+
+
+class Fate(enum.Enum):
+    """ANSWERED; DIED: its process ended; LOST: its node did, or it was cancelled; NO_MEMORY: Ray ended it."""
+
+    ANSWERED, DIED, LOST, NO_MEMORY = range(4)
+
+
+def do(job: ShardJob, group: Group | None, work: AnyWork) -> Answer:
+    """The result of a shard, or the rows of a group of its frames.
+
+    A full disk comes back as a value, since an exception would carry the whole traceback.
+    """
+    if group is not None:
+        with closing(Flight(flight_of(job, group))) as flight:
+            return list(rows_of_job(job, group, work, Clock(), flight)[0])
+    try:
+        return label_shard(job, work)
+    except OutputError as error:
+        return error
+
+
+def fate_of(ref: Any) -> tuple[Fate, Any]:
+    """What became of a task, and its answer. BrokenRunError for a bug in the task itself."""
+    gone = (
+        ray.exceptions.NodeDiedError, ray.exceptions.TaskCancelledError, ray.exceptions.ObjectLostError,
+        ray.exceptions.LocalRayletDiedError, ray.exceptions.ActorUnavailableError,
+    )  # fmt: skip
+    try:
+        return Fate.ANSWERED, ray.get(ref)
+    except ray.exceptions.RayTaskError as error:
+        raise BrokenRunError(error.cause or error) from error
+    except ray.exceptions.OutOfMemoryError:
+        return Fate.NO_MEMORY, None
+    except gone:
+        return Fate.LOST, None
+    except ray.exceptions.RayError:
+        return Fate.DIED, None
+
+
+class TaskHands:
+    """Stateless Ray tasks: any worker process takes the next one."""
+
+    window = 2  # tasks out for each slot: the next one waits where it will run
+
+    def __init__(self, work: AnyWork) -> None:
+        self._task = ray.remote(num_cpus=1, max_retries=0)(do)
+        self._work = work
+
+    def start(self, job: ShardJob, group: Group | None) -> Any:
+        return self._task.remote(job, group, self._work)
+
+    def ended(self, ref: Any, fate: Fate) -> None:
+        """Nothing to tidy up."""
+
+    def drop(self, refs: Iterable[Any]) -> None:
+        """Give up tasks that have not ended."""
+        for ref in refs:
+            with suppress(ray.exceptions.RayError):
+                ray.cancel(ref)
+
+
+class _Labeller:
+    """An actor: its process, and what the work keeps in it, lives as long as the run."""
+
+    def __init__(self, work: AnyWork) -> None:
+        self._work = work
+
+    def problem(self) -> str | None:
+        """Why the work cannot be done here: the answer of the work's own `problem`, when it has one."""
+        found: str | None = getattr(self._work, "problem", lambda: None)()
+        return found
+
+    def do(self, job: ShardJob, group: Group | None) -> Answer:
+        return do(job, group, self._work)
+
+
+class ActorHands:
+    """Ray actors that own `num_gpus` of a GPU each: one for each slot, a new one for one that died.
+
+    ValueError before the first shard when the first of them cannot do the work.
+    """
+
+    window = 1
+
+    def __init__(self, work: AnyWork, num_gpus: float) -> None:
+        self._actor: Any = ray.remote(num_cpus=1, num_gpus=num_gpus, max_restarts=0, max_task_retries=0)(_Labeller)
+        self._work = work
+        self._idle: list[Any] = []
+        self._busy: dict[Any, Any] = {}
+        first = self._actor.remote(work)
+        problem = ray.get(first.problem.remote())
+        if problem:
+            raise ValueError(problem)
+        self._idle.append(first)
+
+    def start(self, job: ShardJob, group: Group | None) -> Any:
+        actor: Any = self._idle.pop() if self._idle else self._actor.remote(self._work)
+        # Address space says nothing of a process that maps a GPU's memory: no limit there.
+        ref = actor.do.remote(replace(job, memory_mb=None), group)
+        self._busy[ref] = actor
+        return ref
+
+    def ended(self, ref: Any, fate: Fate) -> None:
+        """An actor that answered takes the next shard; one that did not is gone."""
+        actor = self._busy.pop(ref)
+        if fate is Fate.ANSWERED:
+            self._idle.append(actor)
+        else:
+            ray.kill(actor)
+
+    def drop(self, refs: Iterable[Any]) -> None:
+        """Give up actors that have not answered."""
+        for ref in list(refs):
+            ray.kill(self._busy.pop(ref))

@@ -1,0 +1,92 @@
+"""A Ray to run on: one started here for this run, an existing cluster, or the one this process is connected to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import ray
+
+OBJECT_STORE = 100 << 20  # bytes; results are counts, not pictures
+
+
+@contextmanager
+def ray_session(workers: int, address: str | None) -> Iterator[None]:
+    """A running Ray in the block, quiet, without dashboard or usage reports; left as it is when there is one already.
+
+    On a cluster, this checkout's `pipelines` is shipped to the workers; `fastseg` must be installed on every node,
+    and input and output lie where all nodes see them. ValueError when the cluster at `address` cannot be reached.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    environment: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": "1"}}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "runtime_env": environment}
+    if address:
+        environment["py_modules"] = [str(Path(__file__).parent)]
+        options["address"] = address
+    else:
+        # Local workers find what this driver finds: Ray itself hands on the script's folder alone.
+        environment["env_vars"]["PYTHONPATH"] = os.pathsep.join(folder for folder in sys.path if folder)
+        options |= {"num_cpus": workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+        options |= {"address": "local", "_memory": available_memory()}
+    _connect(options, address)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(options: dict[str, Any], address: str | None) -> None:
+    if address and address.startswith("ray://") and find_spec("grpc") is None:
+        raise ValueError(f"{address} needs Ray's client: install ray[client], or run on a node with --address auto")
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        if address is None:
+            raise
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"no Ray cluster answers at {address}: {line}") from error
+
+
+def available_memory() -> int:
+    """Bytes that this machine, or the control group this process lives in, can still give."""
+    free = _meminfo()
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit, used = ((folder / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        return free if limit == "max" else min(free, int(limit) - int(used))
+    except (OSError, ValueError):
+        return free
+
+
+def _meminfo() -> int:
+    with open("/proc/meminfo", encoding="ascii") as file:
+        fields = dict(line.split(":") for line in file)
+    return int(fields["MemAvailable"].split()[0]) * 1024
+
+
+def slots(workers: int, worker_mb: int, num_gpus: float) -> int:
+    """How many of `workers` Ray has CPUs, memory (`worker_mb` MiB each) and GPUs (`num_gpus` each) for; at least 1.
+
+    ValueError when each needs a GPU and there is none.
+    """
+    has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    fits = {"CPUs": int(has.get("CPU", workers)), "memory": int(has.get("memory", 0)) // (worker_mb << 20)}
+    if num_gpus > 0:
+        fits["GPUs"] = int(has.get("GPU", 0) / num_gpus + 1e-6)
+        if fits["GPUs"] < 1:
+            raise ValueError(f"each worker needs {num_gpus:g} of a GPU; Ray finds {has.get('GPU', 0):g} GPUs here")
+    scarce = min(fits, key=lambda name: fits[name])
+    if fits[scarce] >= workers:
+        return workers
+    found = max(fits[scarce], 1)
+    print(f"{found} of {workers} workers: there is no {scarce} for more", file=sys.stderr)
+    return found
