@@ -167,7 +167,10 @@ def registered_bytes(data: bytes, color: Camera, depth: Camera, name: str) -> by
     Raises FrameError `size` when the file is not of its camera's size, `decode`, `type` or `too-large`, naming `name`.
     """
     check_size(color_size(data, name), (color.height, color.width), f"{name}: colour", "its camera")
-    return data if color == depth else registered(decode_color(data, name), color, depth)
+    if color == depth:
+        return data
+    image = decode_color(data, name, at_least=(depth.height, depth.width))
+    return registered(image, color.resized(image.shape[0], image.shape[1]), depth)
 
 
 def registered(image: Color, color: Camera, depth: Camera) -> bytes:
