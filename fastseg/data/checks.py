@@ -41,6 +41,15 @@ def exists(path: Path) -> bool:
         raise FrameError("missing", f"{path}: cannot be looked at ({error.strerror})") from error
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; FrameError `missing` when that cannot be found out."""
+    try:
+        with answered(path):
+            return path.is_dir()
+    except OSError as error:
+        raise FrameError("missing", f"{path}: cannot be looked at ({error.strerror})") from error
+
+
 def stems(folder: Path, root: Path, endings: tuple[str, ...], prefix: str = "") -> list[str]:
     """Paths below `folder`, `/`-separated, of the files that end in one of `endings` (any case), the ending cut off.
 

@@ -56,13 +56,17 @@ def color_size(data: bytes, name: str) -> tuple[int, int]:
         return image.height, image.width
 
 
-def decode_color(data: bytes, name: str) -> Color:
+def decode_color(data: bytes, name: str, at_least: tuple[int, int] | None = None) -> Color:
     """The colour image (H, W, 3) uint8 RGB of a JPEG, PNG or WebP file's bytes; an alpha channel is dropped.
 
+    at_least: a (height, width) that is enough. A JPEG, of sides that eight divides, is then decoded at a half, a
+    quarter or an eighth of its size, each pixel the mean of those it stands for, which takes half the time or less.
     Raises FrameError `decode` (truncated or corrupt), `type` (not 8 bits a channel) or `too-large`, naming `name`.
     """
     with _opened(data, name, _COLOR_FORMATS, MAX_PICTURE_PIXELS) as image:
         _check_mode(image, name)
+        if at_least is not None and image.height % 8 == 0 and image.width % 8 == 0:
+            image.draft(None, at_least[::-1])
         _loaded(image, name)
         return np.asarray(image.convert("RGB"))
 

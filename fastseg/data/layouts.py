@@ -15,7 +15,7 @@ LAYOUTS = {
     "nyuv2-raw": "scene folders, or zip files of them, with INDEX.txt, *.ppm, *.pgm, a-*.dump",
     "replica": "rgb/NNNN.jpg, depth/NNNN.png; option depth_scale",
     "rooms": "rooms.json with seed and count: frames are rendered",
-    "scannet": "scene folders with SCENE.sens; option depth_scale",
+    "scannet": "NAME.sens, or SCENE/depth/, color/, pose/, intrinsic/ exported of one; option depth_scale",
     "kitti": "proj_depth/groundtruth/, groundtruth_depth/ or disp_occ_0/, and colour and calibration beside them",
     "cityscapes": "disparity/, leftImg8bit/, camera/; option split",
     "sunrgbd": "frame folders with image/, depth/, intrinsics.txt, extrinsics/; option depth_scale",
