@@ -16,6 +16,7 @@ VERBS = {
     "demo": ("fastseg.demo", "rooms to labels to a trained network, on two CPU cores, with a report"),
     "train": ("fastseg.train", "train a network on HN-labels (hn) or on a segmentation set (segment)"),
     "evaluate": ("fastseg.evaluate", "score a checkpoint on a segmentation set"),
+    "transfer": ("fastseg.transfer", "which weights of one network would go into another (map A B)"),
     "view": ("fastseg.view", "look at labels: one self-contained HTML page, or a painted point cloud"),
     "verify": ("fastseg.verify", "every problem of a label run on disk, named; repairs nothing"),
     "doctor": ("fastseg.doctor", "what is installed, which backends work, what is missing"),

@@ -10,27 +10,31 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import fastseg
+from fastseg.data.places import is_local, place
 from pipelines import ledger
-from pipelines.one_shard import AnyWork, OutputError, ShardJob, ShardResult, label_shard
+from pipelines.lock import locked
+from pipelines.one_shard import AnyWork, BrokenRunError, OutputError, ShardJob, ShardResult, label_shard
+from pipelines.retry import persistently
 from pipelines.stop import Stop, StoppedError
 from pipelines.tally import Tally
 
 DONE, FAILED, REFUSED, REJECTS = 0, 1, 2, 3
-FOLDERS = ("labels", "rejected")
+UNPROTECTED = "no workers: a frame that kills or blocks its process in native code ends the run (--workers 1 protects)"
 
 
 def fan_out(
     plan: ledger.Plan,
     work: AnyWork,
-    out: Path,
+    out: str | Path,
     *,
     workers: int,
     address: str | None = None,
@@ -51,9 +55,10 @@ def fan_out(
     run at once than there is memory for. about: what else run.json should say of the run (its whole configuration).
     """
     _check(workers, timeout_s, max_reject)
+    out = place(out)
     try:
         _make_folders(out)
-        with ledger.locked(out):
+        with locked(out) as still_held:
             earlier = ledger.check_same_run(out, plan)
             if earlier and earlier["finished"] and ledger.sums_hold(out):
                 print(f"{out} is complete: {earlier['counts']['labels']} labels; nothing to do", file=sys.stderr)
@@ -63,9 +68,10 @@ def fan_out(
             tally = Tally(len(plan.ids), sum(1 for _ in plan.ranges()))
             with Stop(workers == 0) as stop, tally:
                 pool = _pool(work, workers, address, stop, worker_mb)
-                with closing(pool(_jobs(plan, out, limits))) as results:
-                    stopped = _count(results, tally)
+                with _notes(out) as notes, closing(pool(_jobs(plan, out, notes, limits))) as results:
+                    stopped = _count(results, tally, still_held)
             if stopped:
+                ledger.sweep(out)
                 return stopped
             _finish(out, run, tally)
         tally.summary()
@@ -78,6 +84,10 @@ def fan_out(
         if error.filename is None or not str(error.filename).startswith(str(out)):
             raise
         return _sorry(f"cannot write {error.filename}: {error.strerror}", FAILED)
+    except (ValueError, ImportError):  # the caller's mistakes
+        raise
+    except Exception as error:
+        raise BrokenRunError(error) from error
 
 
 def _check(workers: int, timeout_s: float, max_reject: float) -> None:
@@ -88,11 +98,12 @@ def _check(workers: int, timeout_s: float, max_reject: float) -> None:
         raise ValueError("more than 0 workers need Ray: install fastseg[ray], or give --workers 0")
 
 
-def _count(results: Iterator[ShardResult], tally: Tally) -> int:
+def _count(results: Iterator[ShardResult], tally: Tally, still_held: Callable[[], None]) -> int:
     """Count every result; 0 at the end, or the exit code of the signal that stopped the run."""
     try:
         for result in results:
             tally.add(result)
+            still_held()
     except StoppedError as stop:
         done, name = f"{tally.done_shards} of {tally.shards}", signal.Signals(stop.number).name
         return _sorry(f"stopped by {name}; {done} shards are complete; the same command resumes", 128 + stop.number)
@@ -105,7 +116,7 @@ def _sorry(sentence: str, code: int) -> int:
 
 
 def _make_folders(out: Path) -> None:
-    for folder in FOLDERS:
+    for folder in ledger.FOLDERS if is_local(out) else ():  # a store has no folders
         try:
             (out / folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -125,7 +136,7 @@ def _begin(
 ) -> dict[str, Any]:
     """Clear what a killed run left, write the manifest and an unfinished run.json; the latter's content."""
     ledger.sweep(out)
-    ledger.write_manifest(out, plan)
+    persistently(lambda: ledger.write_manifest(out, plan), "manifest")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     run = about | {
         "fingerprint": plan.fingerprint(),
@@ -136,7 +147,7 @@ def _begin(
         "started": earlier["started"] if earlier else now,
         "finished": None,
     }
-    ledger.write_run(out, run)
+    persistently(lambda: ledger.write_run(out, run), "run")
     return run
 
 
@@ -155,19 +166,28 @@ def _finish(out: Path, run: dict[str, Any], tally: Tally) -> None:
     run["counts"] = tally.counts()
     run["seconds"] = {name: round(s, 3) for name, s in sorted(tally.seconds.items())}
     run["frames_per_second"] = round(tally.rate(), 2)
-    ledger.write_sums(out)
-    ledger.write_run(out, run)
+    persistently(lambda: ledger.write_sums(out, tally.digests), "sums")
+    persistently(lambda: ledger.write_run(out, run), "run")
 
 
-def _jobs(plan: ledger.Plan, out: Path, limits: dict[str, Any]) -> Iterator[ShardJob]:
+def _jobs(plan: ledger.Plan, out: Path, notes: Path, limits: dict[str, Any]) -> Iterator[ShardJob]:
     fingerprint = plan.fingerprint()
     for number, ids in plan.ranges():
         metadata = plan.metadata | {
             "fingerprint": fingerprint, "code": plan.code, "config": plan.config,
             "shard": number, "first": ids[0], "last": ids[-1],
         }  # fmt: skip
-        flight = str(out.resolve() / "labels" / f".shard-{number:05}.flight.tmp")
-        yield ShardJob(number, ids, str(out.resolve()), metadata, flight=flight, **limits)
+        yield ShardJob(number, ids, str(out), metadata, flight=str(notes / f".shard-{number:05}.flight.tmp"), **limits)
+
+
+@contextmanager
+def _notes(out: Path) -> Iterator[Path]:
+    """Where workers note which frames they are at: beside the labels, or in a folder of this machine for a store."""
+    if is_local(out):
+        yield out / "labels"
+        return
+    with TemporaryDirectory(prefix="fastseg-") as folder:
+        yield Path(folder)
 
 
 def _pool(
@@ -175,6 +195,7 @@ def _pool(
 ) -> Callable[[Iterator[ShardJob]], Generator[ShardResult, None, None]]:
     """What turns jobs into results: this process, or Ray's workers."""
     if workers == 0:
+        print(UNPROTECTED, file=sys.stderr)
         return lambda jobs: (label_shard(job, work) for job in jobs)
     from pipelines.ray_pool import RayPool
 

@@ -12,7 +12,16 @@ import ray
 
 from fastseg.data.shards import Row
 from pipelines.guard import Flight
-from pipelines.one_shard import AnyWork, Clock, OutputError, ShardJob, ShardResult, guard_of, label_shard, rows_of
+from pipelines.one_shard import (
+    AnyWork,
+    BrokenRunError,
+    Clock,
+    OutputError,
+    ShardJob,
+    ShardResult,
+    label_shard,
+    rows_of_job,
+)
 from pipelines.poison import Group, flight_of
 
 Answer = ShardResult | OutputError | list[Row]
@@ -31,7 +40,7 @@ def do(job: ShardJob, group: Group | None, work: AnyWork) -> Answer:
     """
     if group is not None:
         with closing(Flight(flight_of(job, group))) as flight:
-            return list(rows_of(job, group, work, Clock(), guard_of(job, flight)))
+            return list(rows_of_job(job, group, work, Clock(), flight)[0])
     try:
         return label_shard(job, work)
     except OutputError as error:
@@ -39,15 +48,15 @@ def do(job: ShardJob, group: Group | None, work: AnyWork) -> Answer:
 
 
 def fate_of(ref: Any) -> tuple[Fate, Any]:
-    """What became of a task, and its answer. An error in the work itself is raised."""
+    """What became of a task, and its answer. BrokenRunError for a bug in the task itself."""
     gone = (
         ray.exceptions.NodeDiedError, ray.exceptions.TaskCancelledError, ray.exceptions.ObjectLostError,
         ray.exceptions.LocalRayletDiedError, ray.exceptions.ActorUnavailableError,
     )  # fmt: skip
     try:
         return Fate.ANSWERED, ray.get(ref)
-    except ray.exceptions.RayTaskError:
-        raise
+    except ray.exceptions.RayTaskError as error:
+        raise BrokenRunError(error.cause or error) from error
     except ray.exceptions.OutOfMemoryError:
         return Fate.NO_MEMORY, None
     except gone:

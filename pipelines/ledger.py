@@ -1,27 +1,26 @@
-"""What a run is and how far it came: the plan, its fingerprint, manifest, run.json, checksums, and the lock."""
+"""What a run is and how far it came: the plan, its fingerprint, manifest, run.json, checksums. On any place."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
-import os
-import platform
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fastseg.data.places import is_local, place, size_of, tag_of
 from fastseg.data.shard_check import file_sha256
 from fastseg.data.shards import replace_file
+from pipelines.retry import passing
 
 SMALL = 4096  # bytes
-MANIFEST, RUN, SUMS, LOCK = "manifest.parquet", "run.json", "SHA256SUMS", ".lock"
+MANIFEST, RUN, SUMS = "manifest.parquet", "run.json", "SHA256SUMS"
+FOLDERS = ("labels", "rejected")
 
 
 class RefusedError(ValueError):
@@ -86,8 +85,8 @@ def _digest(texts: Iterable[str]) -> str:
 def input_stamps(frames: Iterable[Iterable[str]], content: bool = False) -> tuple[str, ...]:
     """For each frame, what the files behind it are: sizes, `-` for a missing file, SHA-256s with `content`.
 
-    Small files (intrinsics, poses) always give their SHA-256: an edit of theirs may well keep the size. Frames may
-    share files, which are looked at once.
+    Small local files (intrinsics, poses) always give their SHA-256: an edit of theirs may well keep the size. A
+    store's file gives its size and the tag that the store keeps of it. Frames may share files: each is looked at once.
     """
     known: dict[str, str] = {}
     stamps = []
@@ -98,11 +97,15 @@ def input_stamps(frames: Iterable[Iterable[str]], content: bool = False) -> tupl
     return tuple(stamps)
 
 
-def _stamp(path: str, content: bool) -> str:
+def _stamp(name: str, content: bool) -> str:
     try:
-        size = os.stat(path).st_size
-        return file_sha256(Path(path)) if content or size <= SMALL else str(size)
-    except OSError:
+        size, tag = size_of(name), tag_of(name)
+        if content or (size <= SMALL and not tag):
+            return file_sha256(place(name))
+        return f"{size} {tag}".rstrip()
+    except OSError as error:
+        if passing(error):
+            raise
         return "-"
 
 
@@ -113,13 +116,22 @@ def code_version(version: str, folders: Iterable[Path]) -> str:
     return f"{version}+{_digest(path.read_text() for path in sources)[:12]}"
 
 
+def fresh(path: Path) -> Path:
+    """The path, a listing of it that a store's client may remember forgotten: others write there too."""
+    if not is_local(path):
+        cast(Any, path).fs.invalidate_cache()
+    return path
+
+
 def read_run(out: Path) -> dict[str, Any] | None:
     """What run.json says, or None when there is none; RefusedError when it cannot be read."""
     path = out / RUN
-    if not path.exists():
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
         return None
     try:
-        run: dict[str, Any] = json.loads(path.read_text())
+        run: dict[str, Any] = json.loads(text)
         run["fingerprint"], run["parts"]["config"]
     except (ValueError, KeyError, TypeError) as error:
         raise RefusedError(f"{path} is damaged ({error}); choose another --out or restore it") from error
@@ -134,7 +146,7 @@ def check_same_run(out: Path, plan: Plan) -> dict[str, Any] | None:
     """The earlier run.json of the same run, or None for a fresh folder; RefusedError names what differs."""
     run = read_run(out)
     if run is None:
-        if any((out / "labels").glob("*.parquet")):
+        if any(fresh(out / "labels").glob("*.parquet")):
             raise RefusedError(f"{out} holds label shards but no {RUN}; choose another --out")
         return None
     if run["fingerprint"] == plan.fingerprint():
@@ -165,21 +177,24 @@ def write_manifest(out: Path, plan: Plan) -> None:
     columns = {"id": list(plan.ids), "shard": pa.array(numbers, pa.int32()), "inputs": list(plan.inputs)}
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer, compression="zstd", write_page_checksum=True)
-    if not (out / MANIFEST).exists() or (out / MANIFEST).read_bytes() != buffer.getvalue():
+    try:
+        same = (out / MANIFEST).read_bytes() == buffer.getvalue()
+    except FileNotFoundError:
+        same = False
+    if not same:
         replace_file(out / MANIFEST, buffer.getvalue())
 
 
 def read_manifest(out: Path) -> dict[str, str]:
     """The input stamp of each id in the manifest."""
-    table = pq.read_table(out / MANIFEST)
+    table = pq.read_table(pa.BufferReader((out / MANIFEST).read_bytes()))
     return dict(zip(table["id"].to_pylist(), table["inputs"].to_pylist(), strict=True))
 
 
-def write_sums(out: Path) -> None:
-    """Write SHA256SUMS over manifest and shards, in the form `sha256sum -c` reads."""
-    paths = [out / MANIFEST, *sorted((out / "labels").glob("*.parquet")), *sorted((out / "rejected").glob("*.parquet"))]
-    lines = [f"{file_sha256(path)}  {path.relative_to(out).as_posix()}\n" for path in paths]
-    replace_file(out / SUMS, "".join(lines).encode())
+def write_sums(out: Path, shards: Mapping[str, str]) -> None:
+    """Write SHA256SUMS over the manifest and `shards` (name below `out` -> SHA-256), as `sha256sum -c` reads it."""
+    digests = {MANIFEST: file_sha256(out / MANIFEST)} | dict(sorted(shards.items()))
+    replace_file(out / SUMS, "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode())
 
 
 def sums_hold(out: Path) -> bool:
@@ -193,47 +208,9 @@ def sums_hold(out: Path) -> bool:
 
 def sweep(out: Path) -> int:
     """Remove what a killed run left under temporary names; the number of files removed."""
-    stale = [path for folder in (out, out / "labels", out / "rejected") for path in folder.glob(".*.tmp")]
+    if not is_local(out):
+        return 0  # a store gets whole objects only
+    stale = [path for folder in (out, *(out / name for name in FOLDERS)) for path in folder.glob(".*.tmp")]
     for path in stale:
         path.unlink(missing_ok=True)
     return len(stale)
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold OUT/.lock; RefusedError names the driver that holds it. A dead driver's lock is taken over.
-
-    The kernel drops a lock with its process, so a stale one on this machine is never in doubt. On another machine
-    (a shared file system that may not carry locks) the host written inside decides, and only a person may remove it.
-    """
-    path = out / LOCK
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(handle, 4096).decode(errors="replace")
-            os.close(handle)
-            raise RefusedError(f"another driver is at work on {out} ({holder.strip()}); wait for it to end") from None
-        if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
-            break
-        os.close(handle)  # its holder removed the file between our open and our lock
-    try:
-        _take_over(path, handle)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-    finally:
-        os.close(handle)
-
-
-def _take_over(path: Path, handle: int) -> None:
-    text = os.read(handle, 4096).decode(errors="replace")
-    host = platform.node()
-    if text.strip() and f"host {host}," not in text:
-        raise RefusedError(f"{path} was left by another machine ({text.strip()}); remove it if that driver is dead")
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    started = boot.read_text().strip() if boot.exists() else "unknown"
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"pid {os.getpid()}, host {host}, boot {started}\n".encode(), 0)

@@ -2,64 +2,38 @@
 
 from __future__ import annotations
 
-import time
+import errno
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
+from fastseg.data.places import place
 from fastseg.data.shard_check import check_shard
 from fastseg.data.shards import REJECTED_SCHEMA, Row, ShardWriter
-from fastseg.frames import FrameError
 from pipelines.guard import Flight, Guard
+from pipelines.retry import persistently
+from pipelines.rows import rows_of
+from pipelines.work import AnyWork, BatchWork, Clock, Work
+
+__all__ = [
+    "AnyWork", "BatchWork", "BrokenRunError", "Clock", "OutputError", "ShardJob", "ShardResult", "Work", "label_shard",
+]  # fmt: skip
 
 
 class OutputError(Exception):
     """The output folder cannot be written: one sentence naming the path."""
 
 
-class Clock:
-    """Seconds spent in each stage: `with clock("read"): ...` adds to `clock.seconds["read"]`."""
+class BrokenRunError(OSError):
+    """Something failed that nobody foresaw; complete shards stay. An OSError: programs say it in one sentence."""
 
-    def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] += time.perf_counter() - start  # type: ignore[assignment]
-
-
-# The row of one frame id, or a FrameError when the frame is rejected.
-Work = Callable[[str, Clock], Row]
-
-
-@runtime_checkable
-class BatchWork(Protocol):
-    """The work of frames that are read one by one and labelled together, `batch` at a time.
-
-    read(frame_id, clock)   what `label` takes of one frame; FrameError when the frame is rejected
-    label(read, clock)      one label row or FrameError for each of `read`, in order
-
-    A work of either kind may have `num_gpus: float`: its shards then run in Ray actors, which keep the state of their
-    process between shards and own that share of a GPU.
-    """
-
-    @property
-    def batch(self) -> int: ...
-
-    def read(self, frame_id: str, clock: Clock) -> Any: ...
-
-    def label(self, read: Sequence[Any], clock: Clock) -> list[Row | FrameError]: ...
-
-
-AnyWork = Work | BatchWork
+    def __init__(self, error: BaseException) -> None:
+        line = (str(error).strip().splitlines() or [""])[0]
+        super().__init__(f"the run broke off: {type(error).__name__}: {line}; --debug shows where")
+        self.errno = errno.EIO
 
 
 @dataclass(frozen=True)
@@ -86,15 +60,19 @@ class ShardJob:
     flight: str = ""
     settled: dict[str, Row] = field(default_factory=dict)
 
+    def name(self, folder: str) -> str:
+        """The shard's file in `labels` or `rejected`, below the run's folder."""
+        return f"{folder}/shard-{self.number:05}.parquet"
+
     def path(self, folder: str) -> Path:
-        return Path(self.out) / folder / f"shard-{self.number:05}.parquet"
+        return place(self.out) / self.name(folder)
 
 
 @dataclass(frozen=True)
 class ShardResult:
     """What became of a shard: labelled rows, rejections by reason, seconds by stage; `found` when it was there.
 
-    digests   SHA-256 (hex) of the shard's files by folder
+    digests   SHA-256 (hex) of the shard's files, by their names below the run's folder
     retries   reads and writes that were tried again
     """
 
@@ -108,102 +86,42 @@ class ShardResult:
     retries: int = 0
 
 
-def rows_of(job: ShardJob, ids: Sequence[str], work: AnyWork, clock: Clock, guard: Guard) -> Iterator[Row]:
-    """One row for each of `ids`, in order: of the label schema, or of the rejected one when it has a `reason`."""
+def rows_of_job(
+    job: ShardJob, ids: tuple[str, ...], work: AnyWork, clock: Clock, flight: Flight
+) -> tuple[Iterator[Row], Guard]:
+    """The rows of some of a job's frames as they are made, and the guard they are made under."""
+    guard = Guard(job.timeout_s, job.memory_mb, job.own_process, flight)
     place = {frame_id: i for i, frame_id in enumerate(job.ids)}
-    if not isinstance(work, BatchWork):
-        for frame_id in ids:
-            settled = job.settled.get(frame_id)
-            yield settled or _alone(frame_id, place[frame_id], work, clock, guard)
-        return
-    for start in range(0, len(ids), work.batch):
-        batch = ids[start : start + work.batch]
-        rows = job.settled | _batch([i for i in batch if i not in job.settled], place, work, clock, guard)
-        yield from (rows[frame_id] for frame_id in batch)
-
-
-def _alone(frame_id: str, place: int, work: Work, clock: Clock, guard: Guard) -> Row:
-    try:
-        return _checked(frame_id, guard.run([frame_id], place, partial(work, frame_id, clock)))
-    except FrameError as error:
-        return rejected_row(frame_id, error)
-
-
-def _batch(ids: list[str], place: dict[str, int], work: BatchWork, clock: Clock, guard: Guard) -> dict[str, Row]:
-    """The row of each id: all read one by one, then labelled at once; one by one when that fails."""
-    rows: dict[str, Row] = {}
-    read: dict[str, Any] = {}
-    for frame_id in ids:
-        try:
-            read[frame_id] = guard.run([frame_id], place[frame_id], partial(work.read, frame_id, clock))
-        except FrameError as error:
-            rows[frame_id] = rejected_row(frame_id, error)
-    if not read:
-        return rows
-    try:
-        return rows | _labelled(list(read), place, read, work, clock, guard)
-    except FrameError:  # of the batch as a whole: whose fault it is shows when each is alone
-        for frame_id in read:
-            try:
-                rows |= _labelled([frame_id], place, read, work, clock, guard)
-            except FrameError as error:
-                rows[frame_id] = rejected_row(frame_id, error)
-    return rows
-
-
-def _labelled(
-    ids: list[str], place: dict[str, int], read: dict[str, Any], work: BatchWork, clock: Clock, guard: Guard
-) -> dict[str, Row]:
-    outcomes = guard.run(ids, place[ids[0]], partial(work.label, [read[i] for i in ids], clock))
-    if len(outcomes) != len(ids):
-        raise FrameError("error", f"a batch of {len(ids)} frames came back as {len(outcomes)} rows")
-    rows = {}
-    for frame_id, outcome in zip(ids, outcomes, strict=True):
-        try:
-            rows[frame_id] = _checked(frame_id, outcome)
-        except FrameError as error:
-            rows[frame_id] = rejected_row(frame_id, error)
-    return rows
-
-
-def _checked(frame_id: str, outcome: Row | FrameError) -> Row:
-    if isinstance(outcome, FrameError):
-        raise outcome
-    if outcome["id"] != frame_id:
-        raise FrameError("id", f"frame {frame_id!r} came back as {outcome['id']!r}")
-    return outcome
-
-
-def rejected_row(frame_id: str, error: FrameError) -> Row:
-    """The row of a frame that has no label."""
-    return {"id": frame_id, "reason": error.reason, "detail": error.detail, "value": float(error.value)}
-
-
-def guard_of(job: ShardJob, flight: Flight) -> Guard:
-    return Guard(job.timeout_s, job.memory_mb, job.own_process, flight)
+    return rows_of(ids, place, job.settled, work, clock, guard), guard
 
 
 def label_shard(job: ShardJob, work: AnyWork) -> ShardResult:
     """Make one shard: rejected rows first, then labels, so the label file's presence says that both are there.
 
-    A shard that is complete already is left as it is. OutputError when the folder cannot be written.
+    A shard that is complete already is left as it is. A write that fails for a moment is tried again, with the whole
+    shard. OutputError when the place cannot be written.
     """
-    found, damaged = _existing(job)
-    if found is not None:
-        return found
     try:
         with closing(Flight(job.flight)) as flight:
-            return _made(job, work, guard_of(job, flight), damaged)
+            result, again = persistently(lambda: _existing_or_made(job, work, flight), str(job.number))
+        return replace(result, retries=result.retries + again)
     except OSError as error:
-        raise OutputError(f"cannot write {job.path('labels')}: {error.strerror or error}") from error
+        text = error.strerror or str(error)
+        raise OutputError(f"cannot write {error.filename or job.path('labels')}: {text}") from error
 
 
-def _made(job: ShardJob, work: AnyWork, guard: Guard, damaged: bool) -> ShardResult:
+def _existing_or_made(job: ShardJob, work: AnyWork, flight: Flight) -> ShardResult:
+    found, damaged = _existing(job)
+    return found or _made(job, work, flight, damaged)
+
+
+def _made(job: ShardJob, work: AnyWork, flight: Flight, damaged: bool) -> ShardResult:
     clock = Clock()
     rejected: list[Row] = []
     count = 0
+    rows, guard = rows_of_job(job, job.ids, work, clock, flight)
     with ShardWriter(job.path("labels"), job.metadata) as labels:
-        for row in rows_of(job, job.ids, work, clock, guard):
+        for row in rows:
             if "reason" in row:
                 rejected.append(row)
                 continue
@@ -211,17 +129,21 @@ def _made(job: ShardJob, work: AnyWork, guard: Guard, damaged: bool) -> ShardRes
             with clock("write"):
                 labels.add(row)
         with clock("write"):
-            _write_rejected(job, rejected)
+            digests = {job.name("rejected"): _write_rejected(job, rejected)}
             labels.commit()
+    digests[job.name("labels")] = labels.sha256
     reasons = dict(Counter(row["reason"] for row in rejected))
-    return ShardResult(job.number, count, reasons, dict(clock.seconds), damaged=damaged, retries=guard.retries)
+    seconds = {stage: float(s) for stage, s in clock.seconds.items()}
+    return ShardResult(job.number, count, reasons, seconds, False, damaged, digests, guard.retries)
 
 
-def _write_rejected(job: ShardJob, rows: list[Row]) -> None:
+def _write_rejected(job: ShardJob, rows: list[Row]) -> str:
+    """Write the rejected rows; the SHA-256 (hex) of their file."""
     with ShardWriter(job.path("rejected"), job.metadata, REJECTED_SCHEMA) as writer:
         for row in rows:
             writer.add(row)
         writer.commit()
+    return writer.sha256
 
 
 def _existing(job: ShardJob) -> tuple[ShardResult | None, bool]:
@@ -233,5 +155,6 @@ def _existing(job: ShardJob) -> tuple[ShardResult | None, bool]:
     whole = not labels.problems and not rejected.problems
     ours = all(r.metadata.get("fingerprint") == job.metadata["fingerprint"] for r in (labels, rejected))
     if whole and ours and sorted(labels.ids + rejected.ids) == list(job.ids):
-        return ShardResult(job.number, len(labels.ids), rejected.reasons, {}, found=True), False
+        digests = {job.name("labels"): labels.sha256, job.name("rejected"): rejected.sha256}
+        return ShardResult(job.number, len(labels.ids), rejected.reasons, {}, True, False, digests), False
     return None, True

@@ -15,7 +15,8 @@ from dataclasses import replace
 from fastseg.data.shards import Row
 from fastseg.frames import FrameError
 from pipelines.guard import read_flight
-from pipelines.one_shard import ShardJob, rejected_row
+from pipelines.one_shard import ShardJob
+from pipelines.rows import rejected_row
 
 ATTEMPTS = 3
 FEW = 3  # suspects who are tried alone at once

@@ -22,6 +22,8 @@ class Tally:
     def __init__(self, frames: int, shards: int, console: Console | None = None) -> None:
         self.frames, self.shards = frames, shards
         self.labels = self.done_shards = self.found = self.damaged = 0
+        self.retries = 0
+        self.digests: dict[str, str] = {}
         self.rejected: Counter[str] = Counter()
         self.seconds: Counter[str] = Counter()
         self._console = console or Console(stderr=True, highlight=False)
@@ -49,6 +51,8 @@ class Tally:
         self.seconds.update(result.seconds)
         self.found += result.found
         self.damaged += result.damaged
+        self.retries += result.retries
+        self.digests |= result.digests
         self._labelled_now += 0 if result.found else frames
         self._progress.advance(self._bar, frames)
         if not self._console.is_terminal and time.monotonic() - self._said > EVERY_S:
@@ -80,6 +84,8 @@ class Tally:
             self._console.print(f"{self.found} of {self.shards} shards were complete already")
         if self.damaged:
             self._console.print(f"{self.damaged} damaged shards were made again")
+        if self.retries:
+            self._console.print(f"{self.retries} reads or writes failed for a moment and were tried again")
         total = sum(self.seconds.values())
         if total:
             parts = ", ".join(f"{name} {s / total:.0%}" for name, s in self.seconds.most_common())

@@ -7,16 +7,22 @@ from pathlib import Path
 from typing import Any, Literal, assert_never
 
 from fastseg.data.camvid import CamVid
+from fastseg.data.cityscapes import Cityscapes
 from fastseg.data.folder import Folder, FolderLabels
+from fastseg.data.kitti import Kitti
 from fastseg.data.nyuv2 import NyuFrames, NyuLabels
 from fastseg.data.nyuv2_raw import NyuRaw
 from fastseg.data.places import holding, place, read_at_most
+from fastseg.data.redwood import Redwood
 from fastseg.data.replica import Replica, ReplicaLabels
+from fastseg.data.scannet import ScanNet
 from fastseg.data.seven_scenes import SevenScenes
+from fastseg.data.sunrgbd import SunRgbd
 from fastseg.data.tum import CameraName, Tum
 from fastseg.frames import FrameSource, LabelledImages
 
-Reader = Literal["folder", "7scenes", "tum", "nyuv2", "nyuv2-raw", "replica", "rooms"]
+Scaled = Literal["7scenes", "replica", "scannet", "sunrgbd", "redwood"]
+Reader = Literal["folder", "tum", "nyuv2", "nyuv2-raw", "kitti", "cityscapes", "rooms", Scaled]
 Labelled = Literal["folder", "camvid", "nyuv2", "replica", "rooms"]
 
 
@@ -32,9 +38,11 @@ def open_source(
     """The frames of the data set at `root`, in the layout that `reader` names (see fastseg.data.<reader>).
 
     root: a folder, or a place in a store such as s3://bucket/folder (see fastseg.data.places).
-    depth_scale: metres for one unit of depth, instead of the data set's own (not for nyuv2, nyuv2-raw and rooms).
+    depth_scale: metres for one unit of depth, instead of the data set's own (not for nyuv2, nyuv2-raw, kitti,
+    cityscapes and rooms).
     intrinsics: an `intrinsics.json` that lies elsewhere (folder, tum). camera: a published camera (tum; default ros).
-    split: all, train or test (nyuv2; default all). rooms: `root` is a folder with rooms.json, see `read_rooms`.
+    split: all, train or test (nyuv2; default all), or a folder's name (cityscapes; default all of them).
+    rooms: `root` is a folder with rooms.json, see `read_rooms`.
     Raises FileNotFoundError, ValueError or FrameError with one sentence when there is no such data set.
     """
     given = {"depth_scale": depth_scale, "intrinsics": intrinsics, "camera": camera, "split": split}
@@ -42,26 +50,40 @@ def open_source(
         case "folder":
             _takes(reader, given, "depth_scale", "intrinsics")
             return Folder(root, depth_scale, intrinsics)
-        case "7scenes":
-            _takes(reader, given, "depth_scale")
-            return SevenScenes(root, depth_scale)
         case "tum":
             _takes(reader, given, "depth_scale", "intrinsics", "camera")
             return Tum(root, depth_scale, intrinsics, camera)
         case "nyuv2":
             _takes(reader, given, "split")
             return NyuFrames(root, split or "all")
-        case "nyuv2-raw":
-            _takes(reader, given)
-            return NyuRaw(root)
-        case "replica":
-            _takes(reader, given, "depth_scale")
-            return Replica(root, depth_scale)
         case "rooms":
             from fastseg.data.rooms import Rooms
 
             _takes(reader, given)
             return Rooms(**read_rooms(place(root) / "rooms.json", ("noise", "path")))
+        case "cityscapes":
+            _takes(reader, given, "split")
+            return Cityscapes(place(root), split)
+        case "nyuv2-raw" | "kitti":
+            _takes(reader, given)
+            return NyuRaw(place(root)) if reader == "nyuv2-raw" else Kitti(place(root))
+    _takes(reader, given, "depth_scale")
+    return _open_scaled(reader, place(root), depth_scale)
+
+
+def _open_scaled(reader: Scaled, root: Path, depth_scale: float | None) -> FrameSource:
+    """The frames of a layout whose one option is the depth scale."""
+    match reader:
+        case "7scenes":
+            return SevenScenes(root, depth_scale)
+        case "replica":
+            return Replica(root, depth_scale)
+        case "scannet":
+            return ScanNet(root, depth_scale)
+        case "sunrgbd":
+            return SunRgbd(root, depth_scale)
+        case "redwood":
+            return Redwood(root, depth_scale)
     assert_never(reader)
 
 

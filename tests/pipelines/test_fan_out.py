@@ -15,6 +15,7 @@ import toy_work
 from fastseg.data import shards
 from fastseg.verify import problems
 from pipelines import fan_out, ledger
+from pipelines.lock import locked
 from pipelines.one_shard import Clock
 
 
@@ -149,7 +150,7 @@ def test_a_stop_signal_ends_cleanly_and_the_run_resumes(
 def test_a_second_driver_is_refused_and_a_dead_ones_lock_taken_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ledger.locked(tmp_path):
+    with locked(tmp_path):
         assert run(tmp_path) == 2
     assert f"pid {os.getpid()}" in capsys.readouterr().err
     (tmp_path / ".lock").write_text(f"pid 1, host {os.uname().nodename}, boot x\n")
