@@ -28,7 +28,7 @@ from fastseg.data.places import place
 from fastseg.data.sample import scene_of
 from fastseg.data.shards import Row, read_rows, replace_file
 from fastseg.frames import FrameError, FrameSource
-from fastseg.labels.consensus import REASONS, ConsensusConfig, Double, Estimates, Planes, alone, by_poses
+from fastseg.labels.consensus import REASONS, ConsensusConfig, Double, Estimates, Planes, alone, by_poses, part_below
 from fastseg.labels.hn import HNConfig, estimate_frame, label_given
 from fastseg.labels.standing import coarse_depth, while_still
 from pipelines import ledger
@@ -73,14 +73,15 @@ class LabelByPlane:
     """
 
     alone: LabelFrame
+    settings: ConsensusConfig
     planes: str
     sha256: str
 
     def __post_init__(self) -> None:
         planes_at(self.planes, self.sha256)  # a worker without them fails as a whole, and rejects no frame for it
 
-    def __reduce__(self) -> tuple[type[LabelByPlane], tuple[LabelFrame, str, str]]:
-        return LabelByPlane, (self.alone, self.planes, self.sha256)
+    def __reduce__(self) -> tuple[type[LabelByPlane], tuple[Any, ...]]:
+        return LabelByPlane, (self.alone, self.settings, self.planes, self.sha256)
 
     def __call__(self, frame_id: str, clock: Clock) -> Row:
         plane = planes_at(self.planes, self.sha256).of(frame_id)
@@ -90,8 +91,13 @@ class LabelByPlane:
             return self._judged_alone(frame_id, str(plane["reason"]), clock)
         with clock("read"):
             frame = opened(self.alone.at).load(frame_id)
+        up, floor_m = np.array(plane["up"]), plane["floor_m"]
+        with clock("label"):  # where its own gravity is missing, so is the check that the reduction makes
+            below = part_below(frame, up, floor_m, self.settings.max_below_m)
+        if not plane["accepted_alone"] and below > self.settings.max_below:
+            return self._judged_alone(frame_id, "below", clock)
         with clock("label"):
-            made = label_given(frame, self.alone.hn, np.array(plane["up"]), plane["floor_m"])
+            made = label_given(frame, self.alone.hn, up, floor_m)
             own = {name: plane[name] for name in ("aligned_fraction", "disagreement_deg")}
             return row_of(frame, replace(made, **own))
 
@@ -156,10 +162,13 @@ def label_by_consensus(
         replace_file(out / NAME, content)
     sha256 = hashlib.sha256(content).hexdigest()
     told = _summary(pq.read_table(pa.BufferReader(content)))
-    print(f"consensus: {told['rescued']} frames rescued; judged alone: {told['alone'] or 'none'}", file=sys.stderr)
+    none = ", ".join(f"{count} {reason}" for reason, count in told["alone"].items()) or "none"
+    print(
+        f"consensus: {told['rescued']} frames get a floor that they do not see; judged alone: {none}", file=sys.stderr
+    )
     options["about"] = (options.get("about") or {}) | {"consensus": told}
     second = _with_planes(plan, {"consensus.sha256": sha256})
-    return fan_out(second, LabelByPlane(work, str(out / NAME), sha256), out, **options)
+    return fan_out(second, LabelByPlane(work, settings, str(out / NAME), sha256), out, **options)
 
 
 def _with_planes(plan: ledger.Plan, found: dict[str, Any]) -> ledger.Plan:
@@ -240,7 +249,7 @@ def _kept(path: Path, made_of: str) -> bytes | None:
 
 
 def _summary(table: pa.Table) -> dict[str, Any]:
-    """How many frames the votes rescued, and how many are judged alone, by reason."""
+    """How many frames have a plane that alone have none, and how many are judged alone, by reason."""
     reasons, accepted = table["reason"].to_pylist(), table["accepted_alone"].to_pylist()
     rescued = sum(not r and not a for r, a in zip(reasons, accepted, strict=True))
     return {"rescued": rescued, "alone": dict(sorted(Counter(r for r in reasons if r).items()))}

@@ -15,6 +15,7 @@ from PIL import Image
 from fastseg.data.rooms import Rooms, write_rooms
 from fastseg.data.shards import content_hash, read_rows, row_digest
 from fastseg.label_run import read_run
+from fastseg.labels.consensus import ConsensusConfig
 from fastseg.verify import problems
 from pipelines import hn_consensus
 from pipelines.hn_consensus import LabelByPlane
@@ -168,11 +169,11 @@ def copied(source: Path, target: Path) -> None:
 
 def test_a_worker_without_the_planes_of_the_run_fails_as_a_whole(voted: Path, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="is not the file that this run began with"):
-        LabelByPlane(None, str(voted / "consensus.parquet"), "0" * 64)  # type: ignore[arg-type]
+        LabelByPlane(None, ConsensusConfig(), str(voted / "consensus.parquet"), "0" * 64)  # type: ignore[arg-type]
     digest = hashlib.sha256((voted / "consensus.parquet").read_bytes()).hexdigest()
     moved = tmp_path / "planes"
     moved.write_bytes((voted / "consensus.parquet").read_bytes())
-    sent = LabelByPlane(None, str(moved), digest)  # type: ignore[arg-type]
+    sent = LabelByPlane(None, ConsensusConfig(), str(moved), digest)  # type: ignore[arg-type]
     moved.write_bytes(b"changed")
     hn_consensus.planes_at.cache_clear()
     with pytest.raises(OSError, match="is not the file"):
