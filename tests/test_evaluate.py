@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fastseg.checkpoint import Record, save
 from fastseg.data.augment import UNIT
 from fastseg.data.camvid import CLASS_NAMES
-from fastseg.evaluate import cli, confusion_of, subset, measured
+from fastseg.evaluate import cli, confusion_of, measured, subset
 from fastseg.inference import Views, predictions
 from fastseg.metrics import scores
 from fastseg.nets import build_network
