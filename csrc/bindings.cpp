@@ -82,6 +82,24 @@ fs::Array depth_images(const py::object& described) {
   return depth;
 }
 
+// hn_labels and hn_labels_given take the same arguments; `prior` is (N, 3) for the one and (N, 4) for the other.
+template <void (*Op)(const fs::HnLabels&, fs::Stream)>
+void label(const py::object& depth, float scale, const py::tuple& camera, const py::tuple& window,
+           const py::tuple& gravity_window, int stride, const py::tuple& thresholds, const py::object& prior,
+           const py::object& height_edges, const py::object& normal_cosines, const py::dict& out,
+           const py::object& scratch, std::uintptr_t handle) {
+  call<fs::HnLabels>(
+      Op,
+      {depth_images(depth), scale, pinhole(camera), fit(window), fit(gravity_window), stride, rules(thresholds),
+       view<const double, 2>(prior, "prior"), view<const float, 1>(height_edges, "height_edges"),
+       view<const float, 1>(normal_cosines, "normal_cosines"), optional<float, 4>(out["points"], "points"),
+       optional<float, 4>(out["normals"], "normals"), optional<std::uint8_t, 3>(out["label"], "label"),
+       view<float, 2>(out["up"], "up"), view<float, 2>(out["figures"], "figures"),
+       view<std::int32_t, 1>(out["verdict"], "verdict"), view<std::int32_t, 2>(out["histogram"], "histogram"),
+       view<double, 2>(scratch, "scratch")},
+      handle);
+}
+
 void bind_labels(py::module_& m) {
   m.def("normals",
         [](const py::object& depth, float scale, const py::tuple& camera, const py::tuple& window, int stride,
@@ -92,21 +110,8 @@ void bind_labels(py::module_& m) {
                optional<float, 4>(normals, "normals"), optional<double, 2>(scratch, "scratch")},
               handle);
         });
-  m.def("hn_labels", [](const py::object& depth, float scale, const py::tuple& camera, const py::tuple& window,
-                        const py::tuple& gravity_window, int stride, const py::tuple& thresholds,
-                        const py::object& prior, const py::object& height_edges, const py::object& normal_cosines,
-                        const py::dict& out, const py::object& scratch, std::uintptr_t handle) {
-    call<fs::HnLabels>(
-        fs::hn_labels,
-        {depth_images(depth), scale, pinhole(camera), fit(window), fit(gravity_window), stride, rules(thresholds),
-         view<const double, 2>(prior, "prior"), view<const float, 1>(height_edges, "height_edges"),
-         view<const float, 1>(normal_cosines, "normal_cosines"), optional<float, 4>(out["points"], "points"),
-         optional<float, 4>(out["normals"], "normals"), optional<std::uint8_t, 3>(out["label"], "label"),
-         view<float, 2>(out["up"], "up"), view<float, 2>(out["figures"], "figures"),
-         view<std::int32_t, 1>(out["verdict"], "verdict"), view<std::int32_t, 2>(out["histogram"], "histogram"),
-         view<double, 2>(scratch, "scratch")},
-        handle);
-  });
+  m.def("hn_labels", &label<fs::hn_labels>);
+  m.def("hn_labels_given", &label<fs::hn_labels_given>);
   m.def("normals_scratch", &fs::normals_scratch);
   m.def("hn_labels_scratch", &fs::hn_labels_scratch);
 }

@@ -267,6 +267,16 @@ void label_frame(const HnLabels& a, std::int64_t frame, float* scratch) {
   a.verdict(frame) = static_cast<std::int32_t>(verdict_of(a.rules, share, found, disagreement, aligned));
 }
 
+void label_given(const HnLabels& a, std::int64_t frame, float* scratch) {
+  const std::int64_t size = a.depth.shape[1] * a.depth.shape[2];
+  const Workspace w = cut(scratch, a.depth.shape[1], a.depth.shape[2], a.stride);
+  const float valid = static_cast<float>(read_depth(a, w, frame));
+  take_given(a, frame);
+  const Vec3f up{a.up(frame, 0), a.up(frame, 1), a.up(frame, 2)};
+  judge_given(a, frame, size > 0 ? valid / static_cast<float>(size) : 0.f,
+              write_labels(a, w, frame, a.figures(frame, kFloor), up));
+}
+
 }  // namespace
 
 std::int64_t hn_labels_scratch(std::int64_t height, std::int64_t width, int radius, int stride) {
@@ -278,6 +288,12 @@ std::int64_t hn_labels_scratch(std::int64_t height, std::int64_t width, int radi
 void hn_labels(const HnLabels& args, Stream) {
   for_each_worker(args.depth.shape[0], args.scratch.shape[0], [&](std::int64_t frame, std::int64_t worker) {
     label_frame(args, frame, reinterpret_cast<float*>(&args.scratch(worker, 0)));
+  });
+}
+
+void hn_labels_given(const HnLabels& args, Stream) {
+  for_each_worker(args.depth.shape[0], args.scratch.shape[0], [&](std::int64_t frame, std::int64_t worker) {
+    label_given(args, frame, reinterpret_cast<float*>(&args.scratch(worker, 0)));
   });
 }
 

@@ -42,6 +42,25 @@ struct Judge {
   }
 };
 
+struct Take {
+  HnLabels a;
+  Layout l;
+  FS_HD void operator()(std::int64_t frame) const {
+    take_given(a, frame);
+    l.counters[frame].bound = -std::numeric_limits<float>::infinity();  // no height is listed, depth is counted
+  }
+};
+
+struct JudgeGiven {
+  HnLabels a;
+  Layout l;
+  FS_HD void operator()(std::int64_t frame) const {
+    const Counters& c = l.counters[frame];
+    judge_given(a, frame, static_cast<float>(c.valid) / static_cast<float>(l.size),
+                aligned_fraction(c.low[0], c.low[1], c.low[2]));
+  }
+};
+
 Normals normals_of(const HnLabels& a, const Fit& fit, int stride) {
   Normals n;
   n.depth = a.depth, n.scale = a.scale, n.camera = a.camera, n.fit = fit, n.stride = stride;
@@ -79,6 +98,20 @@ void run(const HnLabels& a, Stream stream) {
   for_each(l.frames, stream, Judge{a, l});
 }
 
+template <class T>
+void run_given(const HnLabels& a, Stream stream) {
+  const Layout l = layout(a);
+  const DepthFrames<T> depth = depth_frames<T>(a.depth, a.scale);
+  const Blocks blocks{l.frames, (depth.height + kListRows - 1) / kListRows,
+                      (depth.width + kWarpPixels - 1) / kWarpPixels};
+  for_each(l.frames * (a.histogram.shape[1] + 1), stream, Clear{a, l});
+  for_each(l.frames, stream, Take{a, l});
+  launch(list_kernel<T>, blocks.grid(), {kTileThreads}, 0, stream, depth, rays_of(a.camera), a, l,
+         static_cast<unsigned>(blocks.down));
+  launch_normals<T>(normals_of(a, a.fit, 1), stream, sink_of(a, l));
+  for_each(l.frames, stream, JudgeGiven{a, l});
+}
+
 }  // namespace
 
 std::int64_t hn_labels_scratch(std::int64_t height, std::int64_t width, int, int stride) {
@@ -89,6 +122,12 @@ void hn_labels(const HnLabels& args, Stream stream) {
   if (args.depth.shape[0] * args.depth.shape[1] * args.depth.shape[2] == 0) return;
   if (args.depth.dtype == DType::kUint16) return run<std::uint16_t>(args, stream);
   run<float>(args, stream);
+}
+
+void hn_labels_given(const HnLabels& args, Stream stream) {
+  if (args.depth.shape[0] * args.depth.shape[1] * args.depth.shape[2] == 0) return;
+  if (args.depth.dtype == DType::kUint16) return run_given<std::uint16_t>(args, stream);
+  run_given<float>(args, stream);
 }
 
 }  // namespace fs

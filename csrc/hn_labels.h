@@ -29,7 +29,7 @@ struct HnLabels {
   Fit fit, gravity_fit;               // the normals of the label, and those of gravity
   int stride = 4;                     // gravity looks at every stride-th row and column
   Rules rules;                        // thresholds of the method
-  View2<const double> prior;          // (N, 3) where up is expected, unit
+  View2<const double> prior;          // (N, 3) where up is expected, unit; (N, 4) up and floor_m of hn_labels_given
   View1<const float> height_edges;    // (n_height - 1) inner edges in metres, ascending
   View1<const float> normal_cosines;  // (n_normal - 1) cosines of the inner edges of the folded angle, descending
   View4<float> points;                // (N, 3, H, W) metres, NaN without depth; null when not wanted
@@ -42,6 +42,9 @@ struct HnLabels {
   View2<double> scratch;          // CPU: (workers, hn_labels_scratch(...)); GPU: (N, hn_labels_scratch(...))
 };
 void hn_labels(const HnLabels& args, Stream stream);
+
+// The same labels with up and floor given, not found: frames are accepted unless they have too little depth.
+void hn_labels_given(const HnLabels& args, Stream stream);
 
 // Doubles of scratch for one worker (CPU) or one frame (GPU).
 std::int64_t hn_labels_scratch(std::int64_t height, std::int64_t width, int radius, int stride);
@@ -148,6 +151,20 @@ FS_HD Verdict verdict_of(const Rules& r, float valid, bool gravity_found, float 
   if (!(valid >= r.min_valid)) return Verdict::kNoDepth;
   if (!gravity_found || !(disagreement <= r.max_disagreement)) return Verdict::kGravity;
   return aligned >= r.min_aligned ? Verdict::kAccepted : Verdict::kNoFloor;
+}
+
+// The first half of hn_labels_given's answer for a frame, known before it is looked at.
+FS_HD void take_given(const HnLabels& a, std::int64_t frame) {
+  for (int axis = 0; axis < 3; ++axis) a.up(frame, axis) = static_cast<float>(a.prior(frame, axis));
+  a.figures(frame, kFloor) = static_cast<float>(a.prior(frame, 3));
+  a.figures(frame, kDisagreement) = std::numeric_limits<float>::quiet_NaN();
+}
+
+// The second half, from the part of the pixels with depth and the part of the lowest points that look up.
+FS_HD void judge_given(const HnLabels& a, std::int64_t frame, float valid, float aligned) {
+  a.figures(frame, kAligned) = aligned, a.figures(frame, kValid) = valid;
+  const Verdict verdict = valid >= a.rules.min_valid ? Verdict::kAccepted : Verdict::kNoDepth;
+  a.verdict(frame) = static_cast<std::int32_t>(verdict);
 }
 
 }  // namespace fs

@@ -19,27 +19,27 @@ FS_CLONES void metres_of(const float* raw, std::int64_t n, float scale, float* z
   for (std::int64_t i = 0; i < n; ++i) z[i] = metres(raw[i], scale);
 }
 
+// Metres for the cross product: NaN where there is no measurement, which spreads by itself.
+FS_CLONES void mark_missing(float* z, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) z[i] = z[i] > 0 ? z[i] : std::numeric_limits<float>::quiet_NaN();
+}
+
 // Three rows of depth with `radius` pixels without measurement at either end: the window of the cross product.
 struct Cross {
   const float *above, *here, *below;
 };
 
-FS_HD Vec3f point(const Pinhole& k, float z, float u, float v) {
-  return z * ray(k, u, v);
-}
-
-FS_CLONES void cross_lanes(const Cross& c, const Pinhole& k, int radius, std::int64_t v, std::int64_t width,
-                           float* const (&out)[3]) {
-  const float r = static_cast<float>(radius), y = static_cast<float>(v);
+FS_CLONES void cross_lanes(const Cross& c, const Pinhole k, int radius, std::int64_t v, std::int64_t width,
+                           float* const (&points)[3], float* const (&out)[3]) {
+  const CrossScale scale = cross_scale(k, radius);
+  const float y = static_cast<float>(v);
 #pragma GCC ivdep
   for (std::int64_t u = 0; u < width; ++u) {
-    const float x = static_cast<float>(static_cast<int>(u));
-    const float left = c.here[u], right = c.here[u + 2 * radius];
-    const float up = c.above[u + radius], down = c.below[u + radius], here = c.here[u + radius];
-    const bool valid = (left > 0) & (right > 0) & (up > 0) & (down > 0) & (here > 0);
-    const Vec3f du = point(k, right, x + r, y) - point(k, left, x - r, y);
-    const Vec3f dv = point(k, down, x, y + r) - point(k, up, x, y - r);
-    const Vec3f n = cross_normal(du, dv, valid);
+    const float here = c.here[u + radius];
+    const Vec3f at = ray(k, static_cast<float>(static_cast<int>(u)), y), p = here * at;
+    const Vec3f n = cross_normal(at, c.here[u], c.here[u + 2 * radius], c.above[u + radius], c.below[u + radius], scale,
+                                 here > 0);
+    points[0][u] = p.x, points[1][u] = p.y, points[2][u] = p.z;
     out[0][u] = n.x, out[1][u] = n.y, out[2][u] = n.z;
   }
 }
@@ -48,18 +48,22 @@ std::int64_t cross_pitch(std::int64_t width, int radius) {
   return whole_lanes(width + 2 * radius);
 }
 
-// A whole row of normals, of which every stride-th is copied when only those are wanted. The rows of depth of the
-// window form a ring, row j in slot j mod (2 radius + 1); each is converted once.
-void cross_row(const RowPlan& plan, std::int64_t v, float* scratch, float* const (&out)[3]) {
+// A whole row of normals, of which every stride-th is copied when only those are wanted, and its points. The rows of
+// depth of the window form a ring, row j in slot j mod (2 radius + 1); each is converted once.
+void cross_row(const RowPlan& plan, std::int64_t v, float* scratch, float* const (&points)[3], float* const (&out)[3]) {
   const std::int64_t r = plan.fit.radius, window = 2 * r + 1, pitch = cross_pitch(plan.depth.width, plan.fit.radius);
-  const auto slot = [&](std::int64_t j) { return scratch + (3 + (j + window) % window) * pitch; };
+  const auto slot = [&](std::int64_t j) { return scratch + (6 + (j + window) % window) * pitch; };
   for (std::int64_t j = v == plan.first ? v - r : std::max(v - r, v + r - plan.stride + 1); j <= v + r; ++j) {
-    if (v == plan.first || j < 0 || j >= plan.depth.height) std::fill_n(slot(j), pitch, 0.f);
-    if (j >= 0 && j < plan.depth.height) metres_row(plan.depth, j, 0, plan.depth.width, slot(j) + r);
+    if (v == plan.first || j < 0 || j >= plan.depth.height)
+      std::fill_n(slot(j), pitch, std::numeric_limits<float>::quiet_NaN());
+    if (j < 0 || j >= plan.depth.height) continue;
+    metres_row(plan.depth, j, 0, plan.depth.width, slot(j) + r);
+    mark_missing(slot(j) + r, plan.depth.width);
   }
   float* const full[3] = {scratch, scratch + pitch, scratch + 2 * pitch};
+  float* const unwanted[3] = {scratch + 3 * pitch, scratch + 4 * pitch, scratch + 5 * pitch};
   cross_lanes({slot(v - r), slot(v), slot(v + r)}, plan.camera, plan.fit.radius, v, plan.depth.width,
-              plan.stride == 1 ? out : full);
+              points[0] ? points : unwanted, plan.stride == 1 ? out : full);
   for (std::int64_t p = 0; plan.stride > 1 && p * plan.stride < plan.depth.width; ++p)
     for (int axis = 0; axis < 3; ++axis) out[axis][p] = full[axis][p * plan.stride];
 }
@@ -89,6 +93,24 @@ void write_normals(const Normals& a, std::int64_t frame, std::int64_t top, std::
   }
 }
 
+// The cross product's points and normals, in one pass over the depth.
+void write_both(const Normals& a, std::int64_t frame, std::int64_t top, std::int64_t bottom, float* scratch) {
+  const RowPlan plan{image_of(a.depth, frame, a.scale), a.camera, a.fit, 1, top, 0, a.depth.shape[2]};
+  for (std::int64_t v = top; v < bottom; ++v) {
+    float* const points[3] = {&a.points(frame, 0, v, 0), &a.points(frame, 1, v, 0), &a.points(frame, 2, v, 0)};
+    float* const normals[3] = {&a.normals(frame, 0, v, 0), &a.normals(frame, 1, v, 0), &a.normals(frame, 2, v, 0)};
+    cross_row(plan, v, scratch, points, normals);
+  }
+}
+
+// What is wanted of rows [top, bottom) of one frame.
+void write_rows(const Normals& a, std::int64_t frame, std::int64_t top, std::int64_t bottom, float* scratch) {
+  if (a.points.data && a.normals.data && a.fit.estimator == Estimator::kCross && a.stride == 1)
+    return write_both(a, frame, top, bottom, scratch);
+  if (a.points.data) write_points(a, frame, top, bottom, scratch);
+  if (a.normals.data) write_normals(a, frame, top, bottom, scratch);
+}
+
 }  // namespace
 
 FS_CLONES void points_row(const float* z, const Pinhole& k, std::int64_t v, std::int64_t width, float* x, float* y,
@@ -113,13 +135,22 @@ void metres_row(const DepthImage& depth, std::int64_t v, std::int64_t from, std:
   metres_of(static_cast<const float*>(depth.data) + at, to - from, depth.scale, z);
 }
 
+void fetch_row(const DepthImage& depth, std::int64_t v, std::int64_t from, std::int64_t to) {
+  constexpr std::int64_t kCacheLine = 64;
+  if (v >= depth.height) return;
+  const std::int64_t size = depth.dtype == DType::kUint16 ? 2 : 4, at = v * depth.width;
+  const char* const row = static_cast<const char*>(depth.data);
+  for (std::int64_t byte = (at + from) * size; byte < (at + to) * size; byte += kCacheLine)
+    __builtin_prefetch(row + byte);
+}
+
 std::int64_t strip_columns(Estimator estimator, int stride, std::int64_t width) {
   return estimator == Estimator::kPlane ? std::int64_t{kStrip} * stride : width;
 }
 
 std::int64_t normal_rows_scratch(std::int64_t width, int radius) {
   return std::max(
-      {plane_rows_scratch(radius), pca_row_scratch(width, radius), (2 * radius + 4) * cross_pitch(width, radius)});
+      {plane_rows_scratch(radius), pca_row_scratch(width, radius), (2 * radius + 7) * cross_pitch(width, radius)});
 }
 
 void normal_rows(const RowPlan& plan, std::int64_t v, float* scratch, float* const (&out)[3], std::int64_t pitch) {
@@ -129,7 +160,7 @@ void normal_rows(const RowPlan& plan, std::int64_t v, float* scratch, float* con
     if (plan.fit.estimator == Estimator::kPca)
       pca_row(plan, v + k, scratch, row);
     else
-      cross_row(plan, v + k, scratch, row);
+      cross_row(plan, v + k, scratch, {}, row);
   }
 }
 
@@ -146,8 +177,7 @@ void normals(const Normals& args, Stream) {
     const std::int64_t band = i % bands, top = groups * band / bands * step,
                        bottom = groups * (band + 1) / bands * step;
     float* const scratch = reinterpret_cast<float*>(&args.scratch(worker, 0));
-    if (args.points.data) write_points(args, i / bands, top, std::min(bottom, height), scratch);
-    if (args.normals.data) write_normals(args, i / bands, top, std::min(bottom, height), scratch);
+    write_rows(args, i / bands, top, std::min(bottom, height), scratch);
   });
 }
 

@@ -66,12 +66,25 @@ struct PlaneSums {
   float base = 0;
 };
 
+// What a cross product needs of the camera: its focal lengths over the radius.
+struct CrossScale {
+  float x, y;
+};
+FS_HD CrossScale cross_scale(const Pinhole& k, int radius) {
+  return {k.fx / static_cast<float>(radius), k.fy / static_cast<float>(radius)};
+}
+
 // The normal of the two differences across a pixel, du = p(u + r, v) - p(u - r, v) and dv = p(u, v + r) - p(u, v - r),
-// which is dv x du made unit: it looks at the camera. NaN unless all five points were measured.
-FS_HD Vec3f cross_normal(Vec3f du, Vec3f dv, bool valid) {
-  const Vec3f n = cross(dv, du);
+// which is dv x du made unit: it looks at the camera. NaN unless `valid` and where a depth is NaN. With the pixel's ray
+// and the depths, du = (right - left) ray + r / fx (right + left) e_x and dv alike; their product times fx fy / r^2 is
+// below, and a third of the work.
+FS_HD Vec3f cross_normal(Vec3f ray, float left, float right, float up, float down, CrossScale k, bool valid) {
+  const float across = right + left, along = down + up;
+  const float x = k.x * (right - left) * along, y = k.y * (down - up) * across;
+  const Vec3f n{x, y, -(x * ray.x + y * ray.y + across * along)};
   const float square = dot(n, n);
-  return ((valid & (square > 0)) ? inverse_sqrt(square) : std::numeric_limits<float>::quiet_NaN()) * n;
+  const float scale = inverse_sqrt(square);
+  return ((valid & (square > 0)) ? scale : std::numeric_limits<float>::quiet_NaN()) * n;
 }
 
 // What the places of a window's valid pixels alone decide: their mean, and the inverse of their scatter.
@@ -89,28 +102,52 @@ FS_HD PlanePlaces plane_places(float n, float i, float j, float ii, float ij, fl
   return {inv, mi, mj, cjj * inv_det, -cij * inv_det, cii * inv_det};
 }
 
-// The normal at pixel (u, v) of the plane 1/z = a X/Z + b Y/Z + c fitted to the window by least squares, which is
-// -(a, b, c) made unit; NaN when undefined. In pixels 1/z = alpha i + beta j + gamma, so a = alpha fx, b = beta fy.
-// d, id, jd, dd and base as in PlaneSums; Residual: whether the fit's residual is held against its limit.
-template <bool Residual = true>
-FS_HD Vec3f plane_normal(const PlanePlaces& p, float d, float id, float jd, float dd, float base, const Pinhole& k,
-                         const Fit& fit, float u, float v, bool valid) {
-  const float md = d * p.inv, cid = id * p.inv - p.mi * md, cjd = jd * p.inv - p.mj * md;
-  const float alpha = cid * p.pii + cjd * p.pij, beta = cid * p.pij + cjd * p.pjj;
-  const float gamma = base + md - alpha * p.mi - beta * p.mj;
+// The normal at pixel (u, v) of the plane 1/z = a X/Z + b Y/Z + c, which is -(a, b, c) made unit; NaN when undefined.
+// 1/z is gamma at the pixel and grows by alpha a column and beta a row, so a = alpha fx, b = beta fy. residual2: mean
+// square of what the fit leaves of 1/z; Residual: whether it is held against its limit.
+template <bool Residual>
+FS_HD Vec3f normal_of_plane(float alpha, float beta, float gamma, float residual2, const Pinhole& k, const Fit& fit,
+                            float u, float v, bool valid) {
   const float a = alpha * k.fx, b = beta * k.fy, c = gamma - alpha * (u - k.cx) - beta * (v - k.cy);
   bool defined = valid & (gamma > 0);
   if constexpr (Residual) {
-    const float residual2 = dd * p.inv - md * md - alpha * cid - beta * cjd;
     const float limit = fit.max_residual + fit.residual0 * gamma * gamma;  // of the rms in 1/z = (rms dz) / z^2
     defined = defined & (residual2 <= limit * limit);
   }
   const float scale = (defined ? -1.f : std::numeric_limits<float>::quiet_NaN()) * inverse_sqrt(a * a + b * b + c * c);
   return {a * scale, b * scale, c * scale};
 }
+
+// The normal of the plane fitted to the window of pixel (u, v) by least squares.
+// d, id, jd, dd and base as in PlaneSums.
+template <bool Residual = true>
+FS_HD Vec3f plane_normal(const PlanePlaces& p, float d, float id, float jd, float dd, float base, const Pinhole& k,
+                         const Fit& fit, float u, float v, bool valid) {
+  const float md = d * p.inv, cid = id * p.inv - p.mi * md, cjd = jd * p.inv - p.mj * md;
+  const float alpha = cid * p.pii + cjd * p.pij, beta = cid * p.pij + cjd * p.pjj;
+  const float gamma = base + md - alpha * p.mi - beta * p.mj;
+  const float residual2 = dd * p.inv - md * md - alpha * cid - beta * cjd;
+  return normal_of_plane<Residual>(alpha, beta, gamma, residual2, k, fit, u, v, valid);
+}
 FS_HD Vec3f plane_normal(const PlaneSums& s, const Pinhole& k, const Fit& fit, float u, float v, bool valid) {
   return plane_normal(plane_places(s.n, s.i, s.j, s.ii, s.ij, s.jj, fit.smallest), s.d, s.id, s.jd, s.dd, s.base, k,
                       fit, u, v, valid);
+}
+
+// A window without holes: its places have their mean at the pixel and scatter alike along rows and columns.
+struct WholeWindow {
+  float inv, slope;  // 1 / n; 1 / sum of i i
+};
+FS_HD WholeWindow whole_window(int radius) {
+  const float r = static_cast<float>(radius), n = (2 * r + 1) * (2 * r + 1);
+  return {1 / n, 3 / (n * r * (r + 1))};
+}
+template <bool Residual>
+FS_HD Vec3f plane_normal(const WholeWindow& w, float d, float id, float jd, float dd, const Pinhole& k, const Fit& fit,
+                         float u, float v) {
+  const float alpha = id * w.slope, beta = jd * w.slope, gamma = d * w.inv;
+  const float residual2 = (dd - alpha * id - beta * jd) * w.inv - gamma * gamma;
+  return normal_of_plane<Residual>(alpha, beta, gamma, residual2, k, fit, u, v, true);
 }
 
 // Sums over the neighbours that lie on the pixel's own surface; p is a neighbour's point less the pixel's point.

@@ -8,6 +8,7 @@
 namespace fs {
 namespace {
 
+constexpr int kRowsAhead = 8;  // depth is asked for so many rows before it is read
 constexpr int kMaxRows = 2 * kMaxRadius + kRowsAtOnce;
 
 // A strip of the image: its kept rows form a ring, row r lies in slot r mod `slots`.
@@ -46,6 +47,7 @@ void enter(const Strip& s, const RowPlan& plan, std::int64_t r, int slot) {
   const std::int64_t from = std::max<std::int64_t>(0, plan.left - s.radius);
   const std::int64_t to = std::min(plan.depth.width, plan.left + kStrip * s.stride + s.radius);
   metres_row(plan.depth, r, from, to, s.row.q + (from - plan.left));
+  fetch_row(plan.depth, r + kRowsAhead, from, to);
   const std::int64_t pixels = (plan.right - plan.left + s.stride - 1) / s.stride;
   s.whole[slot] = keep_row(s.row, from - plan.left, to - plan.left, static_cast<int>(whole_lanes(pixels)),
                            plan.fit.max_residual < std::numeric_limits<float>::infinity(), s.whole[slot], kept);
@@ -165,35 +167,49 @@ struct Output {
   float *x, *y, *z;
 };
 
-template <bool Squares>
-FS_HD Vec3f solve(const Output& at, const PlanePlaces& places, const RowPlan& plan, int l) {
-  const Sums& s = at.sums;
-  const float u = static_cast<float>(plan.left) + static_cast<float>(plan.stride) * static_cast<float>(l);
-  return plane_normal<Squares>(places, s.d[at.o][l], s.id[at.o][l], s.jd[at.o][l], Squares ? s.dd[at.o][l] : 0.f, 0,
-                               plan.camera, plan.fit, u, at.v, at.centre[l] > 0);
+// What does not change along a row, apart from the memory that is written.
+struct Solver {
+  Pinhole camera;
+  Fit fit;
+  float left, stride, v;
+
+  FS_HD float u(int l) const { return left + stride * static_cast<float>(l); }
+};
+
+FS_HD Solver solver_of(const Output& at, const RowPlan& plan) {
+  return {plan.camera, plan.fit, static_cast<float>(plan.left), static_cast<float>(plan.stride), at.v};
 }
 
 template <bool Squares>
 FS_HD void solve_whole(const Output& at, const RowPlan& plan, int from, int to) {
-  const float r = static_cast<float>(plan.fit.radius), side = 2 * r + 1, n = side * side, second = n * r * (r + 1) / 3;
-  const PlanePlaces places = plane_places(n, 0, 0, second, 0, second, plan.fit.smallest);
+  const WholeWindow window = whole_window(plan.fit.radius);
+  const Solver s = solver_of(at, plan);
+  const float *const d = at.sums.d[at.o], *const id = at.sums.id[at.o], *const jd = at.sums.jd[at.o],
+                     *const dd = at.sums.dd[at.o];
+  float *const x = at.x, *const y = at.y, *const z = at.z;
 #pragma GCC ivdep
   for (int l = from; l < to; ++l) {
-    const Vec3f normal = solve<Squares>(at, places, plan, l);
-    at.x[l] = normal.x, at.y[l] = normal.y, at.z[l] = normal.z;
+    const Vec3f normal =
+        plane_normal<Squares>(window, d[l], id[l], jd[l], Squares ? dd[l] : 0.f, s.camera, s.fit, s.u(l), s.v);
+    x[l] = normal.x, y[l] = normal.y, z[l] = normal.z;
   }
 }
 
 template <bool Squares>
 FS_HD void solve_holed(const Output& at, const RowPlan& plan, int from, int to) {
-  const Sums& s = at.sums;
+  const Sums& sums = at.sums;
+  const Solver s = solver_of(at, plan);
   const int o = at.o;
+  const float* const centre = at.centre;
+  float *const x = at.x, *const y = at.y, *const z = at.z;
 #pragma GCC ivdep
   for (int l = from; l < to; ++l) {
-    const PlanePlaces places =
-        plane_places(s.n[o][l], s.i[o][l], s.j[o][l], s.ii[o][l], s.ij[o][l], s.jj[o][l], plan.fit.smallest);
-    const Vec3f normal = solve<Squares>(at, places, plan, l);
-    at.x[l] = normal.x, at.y[l] = normal.y, at.z[l] = normal.z;
+    const PlanePlaces places = plane_places(sums.n[o][l], sums.i[o][l], sums.j[o][l], sums.ii[o][l], sums.ij[o][l],
+                                            sums.jj[o][l], s.fit.smallest);
+    const Vec3f normal = plane_normal<Squares>(places, sums.d[o][l], sums.id[o][l], sums.jd[o][l],
+                                               Squares ? sums.dd[o][l] : 0.f, 0, s.camera, s.fit, s.u(l), s.v,
+                                               centre[l] > 0);
+    x[l] = normal.x, y[l] = normal.y, z[l] = normal.z;
   }
 }
 

@@ -7,16 +7,14 @@ namespace fs {
 
 // The normal of pixel k of a quad, from its neighbours `radius` pixels away.
 FS_DEVICE Vec3f quad_cross(const Rays& ray, const Quad& q, int k, float left, float right, float up, float down,
-                           float radius) {
-  const float u = static_cast<float>(q.u + k), v = static_cast<float>(q.v);
+                           CrossScale scale) {
   const bool valid = (q.z[k] > 0) & (left > 0) & (right > 0) & (up > 0) & (down > 0);
-  const Vec3f du = right * ray(u + radius, v) - left * ray(u - radius, v);
-  const Vec3f dv = down * ray(u, v + radius) - up * ray(u, v - radius);
-  return cross_normal(du, dv, valid);
+  return cross_normal(ray(static_cast<float>(q.u + k), static_cast<float>(q.v)), left, right, up, down, scale, valid);
 }
 
 template <class T, class Sink>
-FS_KERNEL void cross_kernel(DepthFrames<T> depth, Rays rays, int radius, int stride, unsigned down, Sink sink) {
+FS_KERNEL void cross_kernel(DepthFrames<T> depth, Rays rays, CrossScale scale, int radius, int stride, unsigned down,
+                            Sink sink) {
   FS_SHARED(int, counts, Sink::kCounts);
   const QuadPlace p = quad_place(down);
   const auto state = sink.begin(counts, p.frame);
@@ -33,7 +31,7 @@ FS_KERNEL void cross_kernel(DepthFrames<T> depth, Rays rays, int radius, int str
     depth.quad(here - radius, v, p.u - radius, left);
     depth.quad(here + radius, v, p.u + radius, right);
     for (int k = 0; k < kQuad; ++k)
-      q.n[k] = quad_cross(rays, q, k, left[k], right[k], above[k], below[k], static_cast<float>(radius));
+      q.n[k] = quad_cross(rays, q, k, left[k], right[k], above[k], below[k], scale);
     sink.put(counts, state, q);
   }
   sink.end(counts, p.frame, state);
@@ -43,7 +41,7 @@ template <class T, class Sink>
 void launch_cross(const Normals& a, Stream stream, const Sink& sink) {
   const Blocks blocks = quad_blocks(a.depth.shape[0], (a.depth.shape[1] + a.stride - 1) / a.stride, a.depth.shape[2]);
   launch(cross_kernel<T, Sink>, blocks.grid(), {kTileThreads}, 0, stream, depth_frames<T>(a.depth, a.scale),
-         rays_of(a.camera), a.fit.radius, a.stride, static_cast<unsigned>(blocks.down), sink);
+         rays_of(a.camera), cross_scale(a.camera, a.fit.radius), a.fit.radius, a.stride, static_cast<unsigned>(blocks.down), sink);
 }
 
 }  // namespace fs

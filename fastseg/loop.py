@@ -30,6 +30,7 @@ class Run:
 
     method: Method
     net: nn.Module
+    network: str
     normalisation: Normalisation
     device: torch.device
     weight: Tensor | None

@@ -96,7 +96,7 @@ def save_run(run: Run, class_names: tuple[str, ...], fingerprint: str) -> Path:
     progress = {"data": fingerprint, "skipped": run.skipped, "bad": bad, "scaler": run.scaler.state_dict()}
     record = Record(
         method.name,
-        method.network,
+        run.network,
         class_names,
         run.normalisation,
         parse_size(method.size),

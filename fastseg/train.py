@@ -76,7 +76,7 @@ def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: t
     if begun.transfer is not None and found is None:
         _report(begun.transfer, method.out)
     weight = median_frequency_weights(pixels).to(device) if method.loop.class_weights == "median" else None
-    state = Run(method, begun.net, begun.normalisation, device, weight)
+    state = Run(method, begun.net, begun.network, begun.normalisation, device, weight)
     if found is not None:
         go_on(state, found)
         print(f"resuming {found.path} at step {state.step}", flush=True)

@@ -1,19 +1,26 @@
-"""Weights from one network into another: which went where, and a refusal when none did."""
+"""Weights from one network into another: which went where, and a refusal when none did.
+
+`fastseg transfer map SOURCE NETWORK` says what would go over, and changes nothing.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from rich.table import Table
-
-from fastseg.data.augment import IMAGENET, Normalisation
+from fastseg.cli import run
 from fastseg.tensors import Module, Tensor
+from fastseg.weights import Source, read_source
 
-TIMM = "timm:"
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Part = Literal["all", "encoder"]
 
 
 @dataclass(frozen=True)
@@ -35,11 +42,17 @@ class Transfer:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def kinds(self) -> dict[str, tuple[str, ...]]:
+        """The names by what became of them."""
+        return {"matched": self.matched, "missing": self.missing, "reshaped": self.reshaped, "dropped": self.dropped}
+
     def table(self) -> Table:
         """The report as a rich table, one line a kind and a part of the network."""
+        from rich.table import Table
+
         table = Table("weights", "part", "tensors", "first", title=f"from {self.source}", title_justify="left")
-        for kind in ("matched", "missing", "reshaped", "dropped"):
-            for part, names in _by_part(getattr(self, kind)).items():
+        for kind, found in self.kinds().items():
+            for part, names in _by_part(found).items():
                 table.add_row(kind, part, str(len(names)), names[0])
         return table
 
@@ -51,100 +64,33 @@ def _by_part(names: tuple[str, ...]) -> dict[str, list[str]]:
     return parts
 
 
-@dataclass(frozen=True)
-class Source:
-    """Weights to start from, the normalisation they expect, and where they came from."""
-
-    name: str
-    weights: Mapping[str, Tensor]
-    normalisation: Normalisation | None
-
-
-def read_source(name: str) -> Source:
-    """The weights that `name` stands for.
-
-    a folder                    a checkpoint, or a run's last good one
-    FILE.safetensors, FILE.pth  a state dict (a .pth is read without running any code in it); normalisation unknown
-    timm:NAME                   timm's published weights of an encoder, which may be downloaded
-
-    ValueError: nothing of the kind, a damaged file, or a download that failed.
-    """
-    if name.startswith(TIMM):
-        return _published(name)
-    path = Path(name)
-    if path.is_dir():
-        from fastseg.checkpoint import load
-
-        found = load(path)
-        return Source(str(found.path), found.weights, found.record.normalisation)
-    if not path.is_file():
-        raise ValueError(f"--init-from {name}: no such checkpoint folder or weights file (or timm:NAME)")
-    return Source(name, _state_dict(path), None)
-
-
-def _published(name: str) -> Source:
-    import timm
-
-    encoder = name.removeprefix(TIMM)
-    if not timm.is_model(encoder):
-        from fastseg.nets import unknown
-
-        raise ValueError(unknown("timm model", encoder, timm.list_models()))
-    try:
-        model = timm.create_model(encoder, pretrained=True)
-    except Exception as error:  # a download fails in as many ways as there are networks
-        cause = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"timm's weights of {encoder} could not be had: {cause[0]}") from error
-    published: Any = model.pretrained_cfg
-    mean, std = (tuple(published.get(key, default)) for key, default in vars(IMAGENET).items())
-    return Source(name, model.state_dict(), Normalisation(mean, std))
-
-
-def _state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file, by name."""
-    import torch
-
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load
-
-            return load(path.read_bytes())
-        if path.suffix not in (".pth", ".pt"):
-            raise ValueError("its name must end in .safetensors, .pth or .pt")
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each format has its own exceptions
-        cause = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"cannot read weights from {path}: {cause[0]}") from error
-    for key in ("state_dict", "model"):
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-    tensors = (
-        {str(key): value for key, value in found.items() if torch.is_tensor(value)} if isinstance(found, dict) else {}
-    )
-    if not tensors:
-        raise ValueError(f"{path} holds no state dict (a mapping of names to tensors)")
-    return tensors
-
-
-def transfer(source: Source, net: Module) -> Transfer:
-    """What was copied from the source into the network: everything that fits but the classifier.
+def transfer(source: Source, net: Module, part: Part = "all") -> Transfer:
+    """What was copied from the source into the network: everything that fits but the classifier, or the encoder alone.
 
     Names match as they stand or, failing that, without the prefixes by which timm, segmentation-models-pytorch and
-    SegNet name the same encoder layer.
+    this library name the same encoder layer, so an encoder goes into another decoder as well.
 
     ValueError: nothing matched.
     """
-    import torch
-
     from fastseg.nets import classifier_keys
 
-    target, own = net.state_dict(), set(classifier_keys(net))
-    spelled = {_plain(name): name for name in source.weights if not name.startswith(("decoder.", "segmentation_head."))}
+    target = net.state_dict()
+    kept = set(classifier_keys(net))
+    if part == "encoder":
+        kept |= {name for name in target if not name.startswith("encoder.")}
+    return carry(source, target, kept)
+
+
+def carry(source: Source, target: Mapping[str, Tensor], kept: set[str]) -> Transfer:
+    """What was copied into the tensors of a state dict, those named in `kept` left alone. ValueError: nothing fits."""
+    import torch
+
+    spelled = {_plain(name): name for name in source.weights if not name.startswith(FOREIGN)}
     matched, missing, reshaped = [], [], []
     used: set[str] = set()
     for name, value in target.items():
         found = name if name in source.weights else spelled.get(_plain(name), "")
-        if name in own or not found:
+        if name in kept or not found:
             missing.append(name)
             continue
         used.add(found)
@@ -163,9 +109,12 @@ def transfer(source: Source, net: Module) -> Transfer:
     return report
 
 
+FOREIGN = ("decoder.", "segmentation_head.", "fixed.", "a_h.", "a_s.", "net.decoder.", "net.segmentation_head.")
+
+
 def _plain(name: str) -> str:
     """An encoder layer's name without what the libraries put before it."""
-    name = re.sub(r"^((encoder|model|backbone|module)\.)+", "", name)
+    name = re.sub(r"^((net|encoder|model|backbone|module)\.)+", "", name)
     name = re.sub(r"^features[._]", "", name)
     return re.sub(r"^(stages|stem)_(\d+)", r"\1.\2", name)
 
@@ -173,3 +122,56 @@ def _plain(name: str) -> str:
 def _first(weights: Mapping[str, Tensor]) -> str:
     name = next(iter(weights))
     return f"{name} {tuple(weights[name].shape)}"
+
+
+@dataclass(frozen=True)
+class TransferMap:
+    """Say which weights of a source would go into a network; changes nothing.
+
+    command   map, the one command
+    source    a checkpoint folder, a .safetensors or .pth file, timm:NAME
+    network   decoder/encoder, or a checkpoint folder whose network is meant
+    part      all but the classifier, or the encoder alone
+    classes   of the network, where `network` is a name
+    json      a file for the whole report, every tensor's name
+    """
+
+    command: Literal["map"]
+    source: str
+    network: str
+    part: Part = "all"
+    classes: int = 2
+    json: Path | None = None
+
+
+def main(config: TransferMap) -> int:
+    """0; prints the table of what matched, is missing, has another shape or is left behind."""
+    from rich.console import Console
+
+    report = transfer(read_source(config.source), _network(config), config.part)
+    Console().print(report.table())
+    counts = ", ".join(f"{len(names)} {kind}" for kind, names in report.kinds().items())
+    Console().print(f"{config.source} into {config.network}: {counts}", highlight=False)
+    if config.json is not None:
+        config.json.write_text(json.dumps(report.as_json(), indent=1) + "\n")
+    return 0
+
+
+def _network(config: TransferMap) -> Module:
+    from fastseg.nets import build_network
+
+    if Path(config.network).is_dir():
+        from fastseg.checkpoint import load
+
+        record = load(Path(config.network)).record
+        return build_network(record.network, len(record.classes))
+    return build_network(config.network, config.classes)
+
+
+def cli(argv: Sequence[str] | None = None) -> int:
+    """The exit code of `fastseg transfer map SOURCE NETWORK`: 0, or 2 when nothing would go over."""
+    return run(TransferMap, main, argv, positional=("command", "source", "network"), prog="fastseg transfer")
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

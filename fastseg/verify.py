@@ -1,123 +1,132 @@
-"""`fastseg verify OUT`: every problem of a label run on disk, named; repairs nothing.
+"""`fastseg verify OUT`: every problem of a label run on disk or in a store, named; repairs nothing.
 
-Checks that manifest, label rows and rejected rows hold the same ids, each once; the footer, schema, row count, content
-hash, label values and histograms of every shard; and the bytes of every file against SHA256SUMS.
+Checks that manifest, label rows and rejected rows hold the same ids, each once; the seal, footer, schema, row count,
+content hash, label values and histograms of every shard; the bytes of every file against SHA256SUMS; that run.json,
+manifest and shards are of one run; and that nothing else lies among the shards.
 """
 
 from __future__ import annotations
 
-import json
+import multiprocessing
+import os
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from fastseg.data import run_check
+from fastseg.data.places import place
+from fastseg.data.run_check import Finding, Task
 
-from fastseg.data.shard_check import ShardReport, check_shard, file_sha256
-from fastseg.data.shards import REJECTED_SCHEMA, SCHEMA
-
-SHOWN = 5  # ids named in one line; the count is always whole
+CHUNK = 64  # shards a worker checks between two answers
+MAX_WORKERS = 8  # by default: beyond, the disk decides
 
 
 @dataclass(frozen=True)
 class VerifyConfig:
     """Options of `fastseg verify`.
 
-    out  the folder that a label pipeline wrote
+    out      the folder that a label pipeline wrote, or its place in a store (s3://bucket/run)
+    workers  processes that read shards; 0 = this one; by default one for each usable core, at most 8
     """
 
-    out: Path
+    out: str
+    workers: int | None = None
 
 
-def problems(out: Path) -> list[str]:
+def problems(out: str | Path, workers: int | None = 0) -> list[str]:
     """Every problem of the run in `out`, one sentence each; empty when all is well."""
-    return list(_problems(Path(out)))
+    return list(found_problems(place(out), workers))
 
 
-def _problems(out: Path) -> Iterator[str]:
+def found_problems(out: Path, workers: int | None = 0) -> Iterator[str]:
+    """As `problems`, each as it is found."""
     try:
-        run = json.loads((out / "run.json").read_text())
-        manifest = pq.read_table(out / "manifest.parquet", page_checksum_verification=True)
-        planned = dict(zip(manifest["id"].to_pylist(), manifest["shard"].to_pylist(), strict=True))
-        fingerprint, finished = run["fingerprint"], run["finished"]
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        claims = run_check.read_claims(out)
+    except (OSError, ValueError) as error:
         text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
         yield f"{out} is not a readable label run: {text.splitlines()[0]}"
         return
-    if finished is None:
-        yield f"{out} is not finished; the command that began it resumes"
-    yield from _sums(out, finished is not None)
-    if len(planned) != len(manifest):
-        yield f"{out / 'manifest.parquet'} names {len(manifest) - len(planned)} ids twice"
-    found: Counter[str] = Counter()
-    numbers = sorted(set(planned.values()))
-    for folder, schema in (("labels", SCHEMA), ("rejected", REJECTED_SCHEMA)):
-        expected = {f"shard-{number:05}.parquet": number for number in numbers}
-        for path in sorted((out / folder).glob("*.parquet")):
-            if path.name not in expected:
-                yield f"{path} belongs to no shard of the manifest"
-        for name, number in expected.items():
-            report = check_shard(out / folder / name, schema)
-            found.update(report.ids)
-            yield from report.problems
-            yield from _belongs(out / folder / name, report, fingerprint, planned, number)
-    yield from _id_sets(planned, found)
+    try:
+        yield from run_check.claim_problems(out, claims)
+        odd: list[Finding] = []
+        counts: Counter[str] = Counter()
+        for finding in _findings(claims.tasks(out), _processes(out, workers, len(claims.ids))):
+            counts.update(finding.counts)
+            yield from finding.problems
+            yield from run_check.sum_problems(out, claims, finding)
+            if finding.missing or finding.surplus:
+                odd.append(finding)
+        yield from run_check.id_problems(claims, odd)
+        yield from run_check.count_problems(out, claims, counts)
+    except OSError as error:
+        yield f"{error.filename or out} cannot be read: {error.strerror or error}"
 
 
-def _belongs(path: Path, report: ShardReport, fingerprint: str, planned: dict[str, int], number: int) -> Iterator[str]:
-    """Whether a shard is of this run and holds only ids of its own range."""
-    if report.metadata and report.metadata.get("fingerprint") != fingerprint:
-        yield f"{path} was made by another run than run.json"
-    strangers = [i for i in report.ids if planned.get(i, number) != number]
-    if strangers:
-        yield f"{path} holds {_some(strangers)} of other shards"
+def _processes(out: Path, workers: int | None, ids: int) -> int:
+    """How many processes to start: none where they would cost more than they save, or cannot see the store."""
+    if str(out).startswith("memory:"):
+        return 0
+    if workers is None:
+        return 0 if ids < 10_000 else min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+    return workers
 
 
-def _id_sets(planned: dict[str, int], found: Counter[str]) -> Iterator[str]:
-    missing = [i for i in planned if i not in found]
-    unknown = [i for i in found if i not in planned]
-    twice = [i for i, count in found.items() if count > 1]
-    for ids, what in ((missing, "have no row"), (unknown, "are not in the manifest"), (twice, "have several rows")):
-        if ids:
-            yield f"{_some(ids)} {what}"
+def _findings(tasks: Iterator[Task], workers: int) -> Iterator[Finding]:
+    """What every shard holds, in order; a bounded number of chunks is under way."""
+    while chunk := list(islice(tasks, CHUNK)):
+        if workers == 0:
+            yield from run_check.check_tasks(chunk)
+            continue
+        waiting: deque[tuple[list[Task], Future[list[Finding]]]] = deque()
+        try:
+            with _pool(workers) as pool:
+                while chunk or waiting:
+                    if chunk:
+                        waiting.append((chunk, pool.submit(run_check.check_tasks, chunk)))
+                        chunk = list(islice(tasks, CHUNK))
+                    if len(waiting) > 2 * workers or not chunk:
+                        yield from waiting[0][1].result()
+                        waiting.popleft()
+        except BrokenProcessPool:
+            for lost in [*(tasks for tasks, _ in waiting), chunk]:
+                yield from _alone(lost)
 
 
-def _some(ids: list[str]) -> str:
-    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-    return f"{len(ids)} ids ({', '.join(map(repr, ids[:SHOWN]))}{more})"
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """Fresh processes: a fork of one that has read Parquet with threads may hang."""
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
-def _sums(out: Path, finished: bool) -> Iterator[str]:
-    """Files whose bytes are not those of SHA256SUMS."""
-    path = out / "SHA256SUMS"
-    if not path.exists():
-        if finished:
-            yield f"{path} is missing"
-        return
-    listed = set()
-    for line in path.read_text(errors="replace").splitlines():
-        digest, name = line[:64], line[66:]
-        listed.add(name)
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            yield f"{path} names a file outside the run: {name!r}"
-        elif not (out / name).is_file():
-            yield f"{out / name} is missing"
-        elif file_sha256(out / name) != digest:
-            yield f"{out / name} does not have the bytes that SHA256SUMS says"
-    files = (p.relative_to(out).as_posix() for f in ("labels", "rejected") for p in sorted((out / f).glob("*.parquet")))
-    yield from (f"{out / name} is not in SHA256SUMS" for name in files if finished and name not in listed)
+def _alone(tasks: list[Task]) -> Iterator[Finding]:
+    """What these shards hold, read in a process of their own; halved where it dies, until one shard is to blame."""
+    try:
+        with _pool(1) as pool:
+            found = pool.submit(run_check.check_tasks, tasks).result() if tasks else []
+    except BrokenProcessPool:
+        if len(tasks) > 1:
+            yield from _alone(tasks[: len(tasks) // 2])
+            yield from _alone(tasks[len(tasks) // 2 :])
+            return
+        name = Path(tasks[0].out) / run_check.shard_name("labels", tasks[0].number)
+        found = [Finding(tasks[0].number, [f"{name} or its rejected rows end the process that reads them"])]
+    yield from found
 
 
 def main(config: VerifyConfig) -> int:
-    """Print every problem; 0 when there is none, 1 otherwise."""
-    found = problems(config.out)
-    for problem in found:
+    """Print every problem as it is found; 0 when there is none, 1 otherwise."""
+    if config.workers is not None and config.workers < 0:
+        raise ValueError(f"--workers must be at least 0; got {config.workers}")
+    found = 0
+    for problem in found_problems(place(config.out), config.workers):
+        found += 1
         print(problem, file=sys.stderr)
     if found:
-        print(f"{config.out}: problems found: {len(found)}", file=sys.stderr)
+        print(f"{config.out}: problems found: {found}", file=sys.stderr)
         return 1
     print(f"{config.out}: complete; every frame has one row and every file its bytes")
     return 0

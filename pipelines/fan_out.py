@@ -154,7 +154,7 @@ def _verdict(counts: dict[str, Any], max_reject: float) -> int:
     share = sum(counts["rejected"].values()) / counts["frames"]
     if share <= max_reject:
         return DONE
-    print(f"{share:.1%} of the frames were rejected; --max-reject allows {max_reject:.1%}", file=sys.stderr)
+    print(f"{share:.1%} of the frames were rejected; --tuning.max_reject allows {max_reject:.1%}", file=sys.stderr)
     return REJECTS
 
 

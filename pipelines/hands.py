@@ -93,12 +93,20 @@ class _Labeller:
     def __init__(self, work: AnyWork) -> None:
         self._work = work
 
+    def problem(self) -> str | None:
+        """Why the work cannot be done here: the answer of the work's own `problem`, when it has one."""
+        found: str | None = getattr(self._work, "problem", lambda: None)()
+        return found
+
     def do(self, job: ShardJob, group: Group | None) -> Answer:
         return do(job, group, self._work)
 
 
 class ActorHands:
-    """Ray actors that own `num_gpus` of a GPU each: one for each slot, a new one for one that died."""
+    """Ray actors that own `num_gpus` of a GPU each: one for each slot, a new one for one that died.
+
+    ValueError before the first shard when the first of them cannot do the work.
+    """
 
     window = 1
 
@@ -107,6 +115,11 @@ class ActorHands:
         self._work = work
         self._idle: list[Any] = []
         self._busy: dict[Any, Any] = {}
+        first = self._actor.remote(work)
+        problem = ray.get(first.problem.remote())
+        if problem:
+            raise ValueError(problem)
+        self._idle.append(first)
 
     def start(self, job: ShardJob, group: Group | None) -> Any:
         actor: Any = self._idle.pop() if self._idle else self._actor.remote(self._work)

@@ -28,8 +28,9 @@ MAY_IMPORT = {
     "nets": {"frames", "tensors", "ops"},
     "losses": {"tensors", "ops"},
     "metrics": {"tensors", "ops"},
-    "methods": {"frames", "tensors", "ops", "labels", "nets", "losses", "metrics", "data", "transfer"},
-    "transfer": {"tensors", "nets", "data", "checkpoint"},
+    "methods": {"frames", "tensors", "ops", "labels", "nets", "losses", "metrics", "data", "transfer", "weights"},
+    "weights": {"tensors", "nets", "data", "checkpoint"},
+    "transfer": {"tensors", "nets", "data", "checkpoint", "weights", "cli"},
     "checkpoint": {"tensors", "data"},
 }
 SIX_ROOMS = (

@@ -20,7 +20,7 @@ from fastseg.cli import run
 from fastseg.data.augment import NOTHING, AugmentConfig
 from fastseg.data.batches import Batch
 from fastseg.frames import LabelledImages
-from fastseg.methods import LoopConfig
+from fastseg.methods import LoopConfig, TransferConfig
 from fastseg.methods.segment import Segment
 from fastseg.nets import blocks, build_network
 from fastseg.resume import plain_config
@@ -215,7 +215,7 @@ def test_what_cannot_be_trained_is_refused_before_the_first_step(tmp_path: Path)
         (Squares(value=7), {}, "'squares/0' holds class 7; there are 3 classes"),
         (Squares(value=255), {}, "all are 255"),
         (Squares(3), {"batch": 4}, "there are 3"),
-        (Squares(), {"freeze": 2}, "give --init-from as well"),
+        (Squares(), {"transfer": TransferConfig(freeze=2)}, "give --init-from as well"),
     ]
     for examples, change, sentence in cases:
         with pytest.raises(ValueError, match=sentence):
@@ -226,7 +226,9 @@ def test_what_cannot_be_trained_is_refused_before_the_first_step(tmp_path: Path)
 def test_frozen_blocks_are_the_checkpoints_own_after_training(tmp_path: Path) -> None:
     fit(_method(tmp_path / "first", steps=3), Squares())
     source = load(tmp_path / "first")
-    method = _method(tmp_path / "second", steps=4, lr=0.1, init_from=str(tmp_path / "first"), freeze=2)
+    method = _method(
+        tmp_path / "second", steps=4, lr=0.1, init_from=str(tmp_path / "first"), transfer=TransferConfig(freeze=2)
+    )
     fit(method, Squares(), None)
     after = load(tmp_path / "second", state=True)
     frozen, free = _split(after.weights, 2)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from fastseg.nets import build_network, classifier_keys
-from fastseg.transfer import Source, read_source, transfer
+from fastseg.transfer import cli, transfer
+from fastseg.weights import Source, read_source
 
 pytestmark = pytest.mark.torch
 SMALL = "linknet/mobilenetv3_small_050"
@@ -113,3 +115,18 @@ def test_a_failed_download_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(timm, "create_model", fail)
     with pytest.raises(ValueError, match=r"timm's weights of resnet18 could not be had: no route$"):
         read_source("timm:resnet18")
+
+
+def test_the_map_says_what_would_go_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(build_network(SMALL, 3).state_dict(), path)
+    assert cli(["map", str(path), SMALL, "--classes", "5", "--json", str(tmp_path / "map.json")]) == 0
+    assert "0 reshaped" in capsys.readouterr().out
+    report = json.loads((tmp_path / "map.json").read_text())
+    assert report["matched"] and set(report["missing"]) == set(classifier_keys(build_network(SMALL, 5)))
+
+
+def test_a_map_without_a_match_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_file({"stranger": torch.zeros(2, 2)}, tmp_path / "w.safetensors")
+    assert cli(["map", str(tmp_path / "w.safetensors"), SMALL]) == 2
+    assert "fits the network" in capsys.readouterr().err

@@ -34,7 +34,7 @@ COLOR_ENDINGS = (".png", ".jpg")
 class CamVid:
     """LabelledImages over one split of CamVid; an id is `SPLIT/NAME`, a label 0 to 10 or 255 (void)."""
 
-    def __init__(self, root: Path, split: str) -> None:
+    def __init__(self, root: Path | str, split: str) -> None:
         if split not in ("train", "val", "test"):
             raise ValueError(f"split of camvid must be train, val or test; got {split!r}")
         self.root = existing_folder(root)

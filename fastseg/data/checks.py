@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
-import os
+import errno
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseg.data.images import Depth, color_size, read_bytes
+from fastseg.data.images import UNCOMPRESSED, Depth, color_size, encoded_color, read_bytes
+from fastseg.data.places import answered, holding, place, walk_files
 from fastseg.frames import Camera, Frame, FrameError
 
 Pose = npt.NDArray[np.float64]
 
 NEAREST_M, FARTHEST_M = 0.1, 100.0
+MAX_TEXT_BYTES = 2**16  # of a file of a few numbers
 MAX_SKEW = 5e-3  # of R^T R from the identity: 7-Scenes poses printed to 7 digits reach 2.4e-4
 
 
 def existing_folder(path: Path | str) -> Path:
-    """`path` resolved; FileNotFoundError with one sentence when it is no folder."""
-    folder = Path(path)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: expected a folder with the data set; there is none")
-    return folder.resolve()
+    """The place `path`; FileNotFoundError with one sentence when it is no folder."""
+    folder = place(path)
+    with answered(folder):
+        there = folder.is_dir()
+    if not there:
+        raise FileNotFoundError(f"{folder}: expected a folder with the data set; {holding(folder)}")
+    return folder
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a file; FrameError `missing` when that cannot be found out."""
+    try:
+        with answered(path):
+            return path.exists()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise FrameError("missing", f"{path}: cannot be looked at ({error.strerror})") from error
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; FrameError `missing` when that cannot be found out."""
+    try:
+        with answered(path):
+            return path.is_dir()
+    except OSError as error:
+        raise FrameError("missing", f"{path}: cannot be looked at ({error.strerror})") from error
 
 
 def stems(folder: Path, root: Path, endings: tuple[str, ...], prefix: str = "") -> list[str]:
@@ -33,21 +57,11 @@ def stems(folder: Path, root: Path, endings: tuple[str, ...], prefix: str = "") 
     leads out of `root` or to a folder: what is listed must lie where it seems to.
     """
     names: list[str] = []
-    for place, folders, files in os.walk(folder):
-        for entry in (*folders, *files):
-            if not os.path.islink(os.path.join(place, entry)):  # plain strings: a corpus has a million files
-                continue
-            path = Path(place, entry)
-            if entry in folders or not path.resolve().is_relative_to(root):
-                raise FrameError(
-                    "id", f"{_shown(path)}: a link to a folder or out of {root} is not followed; move it here"
-                )
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = os.path.relpath(place, folder)
-        for name in files:
-            ending = next((e for e in endings if name.lower().endswith(e)), None)
-            if ending and name.startswith(prefix) and not name.startswith("."):
-                names.append(os.path.normpath(os.path.join(below, name[: -len(ending)])).replace(os.sep, "/"))
+    for name, _ in walk_files(folder, root):
+        low = name.lower()
+        ending = next((e for e in endings if low.endswith(e)), None)
+        if ending and name.startswith(prefix, name.rfind("/") + 1):
+            names.append(name[: -len(ending)])
     return names
 
 
@@ -59,7 +73,7 @@ def checked_ids(ids: Iterable[str], root: Path, expected: str) -> list[str]:
     """
     names = sorted(ids)
     if not names:
-        raise ValueError(f"{root}: holds no frames; expected {expected}")
+        raise ValueError(f"{root}: holds no frames; expected {expected}, and {holding(root)}")
     seen: dict[str, str] = {}
     for name in names:
         check_id(name, root)
@@ -81,15 +95,11 @@ def check_id(name: str, root: Path) -> None:
         )
 
 
-def _shown(path: Path) -> str:
-    return ascii(str(path))[1:-1]
-
-
 def found(stem: Path, endings: tuple[str, ...], what: str) -> Path:
     """The file `stem` + one of `endings` (lower or upper case); FrameError `missing` when there is none."""
     for ending in (*endings, *(e.upper() for e in endings)):
         path = stem.with_name(stem.name + ending)
-        if path.exists():
+        if exists(path):
             return path
     raise FrameError(
         "missing", f"{stem}{endings[0]}: expected the frame's {what} ({', '.join(endings)}); there is none"
@@ -97,9 +107,16 @@ def found(stem: Path, endings: tuple[str, ...], what: str) -> Path:
 
 
 def read_color(path: Path, size: tuple[int, int], depth_path: Path) -> bytes:
-    """The colour file's bytes, checked to be whole and of the depth's (height, width); FrameError `size` otherwise."""
+    """The colour file's bytes, checked to be whole and of the depth's (height, width); FrameError `size` otherwise.
+
+    JPEG, PNG and WebP pass through untouched; what is uncompressed comes as a PNG (`images.encoded_color`).
+    """
     data = read_bytes(path)
-    check_size(color_size(data, str(path)), size, f"{path}: colour", f"depth in {depth_path}")
+    if path.suffix.lower() in UNCOMPRESSED:
+        data, got = encoded_color(data, str(path))
+    else:
+        got = color_size(data, str(path))
+    check_size(got, size, f"{path}: colour", f"depth in {depth_path}")
     return data
 
 
@@ -112,7 +129,7 @@ def check_size(got: tuple[int, int], expected: tuple[int, int], what: str, of: s
 
 def read_numbers(path: Path, rows: int, columns: int, what: str) -> Pose:
     """The (rows, columns) float64 numbers of a text file, NaN and inf allowed; FrameError `decode` or `missing`."""
-    text = read_bytes(path)
+    text = read_bytes(path, MAX_TEXT_BYTES)
     try:
         return np.array(text.split(), np.float64).reshape(rows, columns)
     except ValueError as error:

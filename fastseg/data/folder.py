@@ -1,6 +1,7 @@
 """The plain layout anyone can make: `folder` for frames, and the same with `labels/` for segmentation.
 
-ROOT/color/**/NAME.{jpg,jpeg,png,webp}    colour, 8 bits a channel, registered to the depth and of its size
+ROOT/color/**/NAME.{jpg,jpeg,png,webp}    colour, 8 bits a channel, registered to the depth and of its size;
+                                          {ppm,bmp,tif,tiff,npy} are encoded once, as PNG
 ROOT/depth/**/NAME.{png,pgm,npy,tif,tiff} uint16 (any unit, see depth_scale) or float32
 ROOT/intrinsics.json                      fx fy cx cy width height depth_scale; see fastseg.data.intrinsics
 ROOT/poses/**/NAME.txt                    optional: 4x4 camera-to-world, metres
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,18 +25,30 @@ from fastseg.data.checks import (
     checked_frame,
     checked_ids,
     existing_folder,
+    exists,
     found,
     read_color,
     read_pose,
     stems,
 )
-from fastseg.data.images import Color, decode_color, decode_depth, decode_label, read_bytes
+from fastseg.data.images import (
+    MAX_PICTURE_BYTES,
+    UNCOMPRESSED,
+    Color,
+    decode_color,
+    decode_depth,
+    decode_label,
+    read_bytes,
+)
 from fastseg.data.intrinsics import checked_scale, read_intrinsics
+from fastseg.data.places import holding, place, read_at_most, walk_files
 from fastseg.frames import Frame, FrameError
 
 COLOR_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+FRAME_ENDINGS = (*COLOR_ENDINGS, *UNCOMPRESSED)
 DEPTH_ENDINGS = (".png", ".pgm", ".npy", ".tif", ".tiff")
 IGNORE = 255
+MAX_LIST_BYTES = 2**26
 
 
 class Folder:
@@ -44,23 +58,23 @@ class Folder:
     `depth_scale` overrides the one in `intrinsics.json`; uint16 depth needs one of them, float32 defaults to metres.
     """
 
-    def __init__(self, root: Path, depth_scale: float | None = None, intrinsics: Path | None = None) -> None:
+    def __init__(
+        self, root: Path | str, depth_scale: float | None = None, intrinsics: Path | str | None = None
+    ) -> None:
         self.root = existing_folder(root)
-        self.about = read_intrinsics(intrinsics or self.root / "intrinsics.json")
+        self.about = read_intrinsics(place(intrinsics) if intrinsics else self.root / "intrinsics.json")
         if depth_scale is not None:
             self.about = replace(self.about, depth_scale=checked_scale(depth_scale, "depth_scale"))
-        if self.about.color is not None and not (self.root / self.about.color).is_dir():
-            hint = 'for depth without colour say "color": null'
-            raise FileNotFoundError(
-                f"{self.root / self.about.color}: expected the colour folder; {hint} in {self.about.path}"
-            )
+        if self.about.color is not None and not exists(self.root / self.about.color):
+            hint = f'{holding(self.root)}; for depth without colour say "color": null in {self.about.path}'
+            raise FileNotFoundError(f"{self.root / self.about.color}: expected the colour folder; {hint}")
 
     def ids(self) -> list[str]:
         """The sorted ids, of depth and colour files together; ValueError or FrameError `id` as `checked_ids`."""
         names = self._stems(self.about.depth, DEPTH_ENDINGS)
         if self.about.color is not None:
             known = set(names)
-            colors = self._stems(self.about.color, COLOR_ENDINGS)
+            colors = self._stems(self.about.color, FRAME_ENDINGS)
             checked_ids(colors, self.root, f"{self.about.color}/NAME.jpg")
             names += [name for name in colors if name not in known]
         return checked_ids(names, self.root, f"{self.about.depth}/NAME.png (or {', '.join(DEPTH_ENDINGS[1:])})")
@@ -72,7 +86,7 @@ class Folder:
         depth = decode_depth(path)
         image = None
         if self.about.color is not None:
-            color = found(self.root / self.about.color / frame_id, COLOR_ENDINGS, "colour")
+            color = found(self.root / self.about.color / frame_id, FRAME_ENDINGS, "colour")
             image = read_color(color, (depth.shape[0], depth.shape[1]), path)
         pose = self._pose_path(frame_id)
         scale = self.about.depth_scale
@@ -81,26 +95,34 @@ class Folder:
                 "scale", f"{self.about.path}: uint16 depth needs depth_scale, metres a unit; {path} has it"
             )
         frame = Frame(frame_id, depth, 1.0 if scale is None else scale, self.about.camera, image)
-        return checked_frame(replace(frame, pose=read_pose(pose)) if pose.exists() else frame, str(path))
+        return checked_frame(replace(frame, pose=read_pose(pose)) if exists(pose) else frame, str(path))
 
     def inputs(self, frame_id: str) -> list[str]:
-        """The files behind the frame, those that exist."""
+        """The files behind the frame, those that exist (as they were listed the first time it was asked)."""
         check_id(frame_id, self.root)
-        paths = [self.about.path]
-        for folder, endings in ((self.about.depth, DEPTH_ENDINGS), (self.about.color, COLOR_ENDINGS)):
-            if folder is not None:
-                stem = self.root / folder / frame_id
-                paths += [path for e in endings if (path := stem.with_name(stem.name + e)).exists()]
-        pose = self._pose_path(frame_id)
-        return [str(path) for path in (*paths, *([pose] if pose.exists() else []))]
+        return [str(self.about.path), *self._files.get(frame_id, ())]
+
+    @cached_property
+    def _files(self) -> dict[str, list[str]]:
+        """The full names of every frame's files: listed at once, since a look at each would cost more than reading."""
+        kinds = ((self.about.depth, DEPTH_ENDINGS), (self.about.color, FRAME_ENDINGS), (self.about.poses, (".txt",)))
+        found: dict[str, list[str]] = {}
+        for folder, endings in kinds:
+            if folder is None or not exists(self.root / folder):
+                continue
+            for name, full in walk_files(self.root / folder, self.root):
+                ending = next((e for e in endings if name.lower().endswith(e)), None)
+                if ending:
+                    found.setdefault(name[: -len(ending)], []).append(full)
+        return found
 
     def _stems(self, folder: str, endings: tuple[str, ...]) -> list[str]:
-        place = existing_folder(self.root / folder)
-        if not place.is_relative_to(self.root):
+        below = existing_folder(self.root / folder)
+        if not below.is_relative_to(self.root):
             raise FrameError(
                 "id", f"{self.root / folder}: a link out of {self.root} is not followed; name that as the root"
             )
-        return stems(place, self.root, endings)
+        return stems(below, self.root, endings)
 
     def _pose_path(self, frame_id: str) -> Path:
         return self.root / self.about.poses / f"{frame_id}.txt"
@@ -109,7 +131,7 @@ class Folder:
 class FolderLabels:
     """LabelledImages over `color/`, `labels/` and `classes.txt`; split `all`, or the ids listed in `SPLIT.txt`."""
 
-    def __init__(self, root: Path, split: str = "all") -> None:
+    def __init__(self, root: Path | str, split: str = "all") -> None:
         self.root = existing_folder(root)
         self._classes = read_lines(self.root / "classes.txt", "one class name a line")
         if split == "all":
@@ -140,7 +162,7 @@ def labelled_pair(color: Path, label: Path, name: str, n_classes: int, void: int
 
     Raises FrameError `missing`, `decode`, `size`, or `type`, naming the id, for a label neither a class nor `void`.
     """
-    image, classes = decode_color(read_bytes(color), str(color)), decode_label(label)
+    image, classes = decode_color(read_bytes(color, MAX_PICTURE_BYTES), str(color)), decode_label(label)
     check_size(
         (image.shape[0], image.shape[1]), (classes.shape[0], classes.shape[1]), f"{color}: colour", f"label {label}"
     )
@@ -155,9 +177,9 @@ def labelled_pair(color: Path, label: Path, name: str, n_classes: int, void: int
 def read_lines(path: Path, what: str) -> list[str]:
     """The non-empty lines of a UTF-8 text file, stripped; one sentence when it is missing, empty or not text."""
     try:
-        lines = [line.strip() for line in path.read_text("utf-8").split("\n")]
+        lines = [line.strip() for line in read_at_most(path, MAX_LIST_BYTES).decode("utf-8").split("\n")]
     except OSError as error:
-        raise FileNotFoundError(f"{path}: expected {what} ({error.strerror})") from error
+        raise FileNotFoundError(f"{path}: expected {what} ({error.strerror}); {holding(path.parent)}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected {what} in UTF-8 ({error.reason} at byte {error.start})") from error
     lines = [line for line in lines if line]

@@ -13,6 +13,7 @@ the window of 560x425 pixels at row 45, column 41: frames and labels are cropped
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +23,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fastseg.data.checks import checked_frame
+from fastseg.data.checks import checked_frame, exists
 from fastseg.data.folder import IGNORE, read_lines
 from fastseg.data.images import Color
+from fastseg.data.matlab import checked_dataset, read_matlab
+from fastseg.data.places import answered, holding, is_local, place
 from fastseg.frames import Camera, Frame, FrameError
 
 FILE = "nyu_depth_v2_labeled.mat"
@@ -39,13 +42,19 @@ CLASS_NAMES = (
 )  # fmt: skip
 
 
+MAX_FRAMES = 100_000
+
+
 class NyuFile:
     """The .mat, opened anew in each process (HDF5 handles survive neither fork nor pickling)."""
 
-    def __init__(self, root: Path) -> None:
-        self.path = Path(root) / FILE if Path(root).is_dir() else Path(root)
-        if not self.path.is_file():
-            raise FileNotFoundError(f"{self.path}: expected the labelled NYUv2 file {FILE}; there is none")
+    def __init__(self, root: Path | str) -> None:
+        path = place(root)
+        with answered(path):
+            self.path = path / FILE if path.is_dir() else path
+            there = self.path.is_file()
+        if not there:
+            raise FileNotFoundError(f"{self.path}: expected the labelled NYUv2 file; {holding(self.path.parent)}")
         self._owner, self._file = 0, None
         self.count = self._checked_count()
 
@@ -62,17 +71,25 @@ class NyuFile:
     def names(self) -> list[str]:
         """The names of the file's own classes 1, 2, ...: a MATLAB cell array, references to arrays of UTF-16 codes."""
         file = self._open()
-        codes = [np.asarray(file[reference]).ravel() for reference in np.asarray(file["names"]).ravel()]
-        return ["".join(map(chr, map(int, text))) for text in codes]
+        try:
+            names = checked_dataset(file, "names", self.path)
+            codes = [checked_dataset(file, reference, self.path) for reference in np.asarray(names).ravel()]
+            return ["".join(map(chr, map(int, np.asarray(text).ravel()))) for text in codes]
+        except (OSError, KeyError, RuntimeError, TypeError) as error:
+            raise ValueError(f"{self.path}: the names of its classes cannot be read ({error})") from error
 
     def _open(self) -> Any:
         if self._file is None or self._owner != os.getpid():
             import h5py
 
             try:
-                self._file, self._owner = h5py.File(self.path, "r"), os.getpid()
+                with answered(self.path):
+                    local = is_local(self.path)
+                    self._file = h5py.File(self.path if local else self.path.open("rb"), "r")
+                    self._owner = os.getpid()
             except OSError as error:
-                raise ValueError(f"{self.path}: expected a whole MATLAB 7.3 (HDF5) file ({error})") from error
+                why = error.strerror or error
+                raise ValueError(f"{self.path}: expected a whole MATLAB 7.3 (HDF5) file ({why})") from error
         return self._file
 
     def _checked_count(self) -> int:
@@ -84,9 +101,10 @@ class NyuFile:
         }
         counts = set()
         for name, (shape, dtype) in shapes.items():
-            if name not in file or file[name].shape[1:] != shape or file[name].dtype != dtype:
+            stored = checked_dataset(file, name, self.path, MAX_FRAMES * math.prod(shape))
+            if stored.shape[1:] != shape or stored.dtype != dtype:
                 raise ValueError(f"{self.path}: expected {name} of {dtype} (N, {', '.join(map(str, shape))})")
-            counts.add(int(file[name].shape[0]))
+            counts.add(int(stored.shape[0]))
         if len(counts) != 1 or counts == {0}:
             raise ValueError(
                 f"{self.path}: expected as many images, depths and labels, at least one; got {sorted(counts)}"
@@ -100,7 +118,7 @@ class NyuFrames:
     Depth is float32 metres (in-painted by the data set's authors), the image a lossless PNG of the stored pixels.
     """
 
-    def __init__(self, root: Path, split: str = "all", crop: bool = True) -> None:
+    def __init__(self, root: Path | str, split: str = "all", crop: bool = True) -> None:
         self._file = NyuFile(root)
         self._crop = crop
         self._numbers = read_split(self._file, split)
@@ -133,7 +151,7 @@ class NyuFrames:
 class NyuLabels:
     """LabelledImages of the 40-class task: class c of the mapping is label c - 1, unlabelled pixels 255."""
 
-    def __init__(self, root: Path, split: str, crop: bool = True) -> None:
+    def __init__(self, root: Path | str, split: str, crop: bool = True) -> None:
         self._file = NyuFile(root)
         self._crop = crop
         self._numbers = read_split(self._file, split)
@@ -168,14 +186,15 @@ def read_split(file: NyuFile, split: str) -> list[int]:
     if split not in ("train", "test"):
         raise ValueError(f"split of nyuv2 must be all, train or test; got {split!r}")
     folder, name = file.path.parent, f"{split}Ndxs"
-    path = folder / "splits.mat" if (folder / "splits.mat").exists() else folder / f"{name}.txt"
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{folder}: expected splits.mat, or trainNdxs.txt and testNdxs.txt, beside {file.path.name}"
-        )
+    path = folder / "splits.mat" if exists(folder / "splits.mat") else folder / f"{name}.txt"
+    if not exists(path):
+        wanted = "expected splits.mat, or trainNdxs.txt and testNdxs.txt,"
+        raise FileNotFoundError(f"{folder}: {wanted} beside {file.path.name}; {holding(folder)}")
     try:
         values = (
-            _matlab(path, name) if path.suffix == ".mat" else np.array(read_lines(path, "frame numbers"), np.float64)
+            read_matlab(path, name)
+            if path.suffix == ".mat"
+            else np.array(read_lines(path, "frame numbers"), np.float64)
         )
     except ValueError as error:
         raise ValueError(f"{path}: expected {name}, whole numbers from 1 ({error})") from error
@@ -188,9 +207,10 @@ def read_split(file: NyuFile, split: str) -> list[int]:
 def read_mapping(file: NyuFile) -> Color:
     """Label of each of the file's own classes 0, 1, ...: 0 to 39, and 255 for 0 (unlabelled)."""
     path, classes = file.path.parent / "classMapping40.mat", len(file.names())
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: expected the published class mapping (mapClass) beside {file.path.name}")
-    values = _matlab(path, "mapClass")
+    if not exists(path):
+        wanted = f"expected the published class mapping (mapClass) beside {file.path.name}"
+        raise FileNotFoundError(f"{path}: {wanted}; {holding(path.parent)}")
+    values = read_matlab(path, "mapClass")
     if len(values) != classes or not np.isin(values, np.arange(1, 41)).all():
         raise ValueError(f"{path}: expected mapClass of {classes} numbers 1 to 40, one a class; got {len(values)}")
     return np.concatenate([[IGNORE], values - 1]).astype(np.uint8)
@@ -199,15 +219,6 @@ def read_mapping(file: NyuFile) -> Color:
 def cropped(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The window (425, 560, ...) of valid depth of an image (480, 640, ...)."""
     return np.ascontiguousarray(image[TOP : TOP + HEIGHT, LEFT : LEFT + WIDTH])
-
-
-def _matlab(path: Path, name: str) -> npt.NDArray[np.float64]:
-    from scipy.io import loadmat
-
-    try:
-        return np.asarray(loadmat(path, variable_names=[name])[name], np.float64).ravel()
-    except Exception as error:  # scipy's reader raises many types on corrupt files
-        raise ValueError(f"{path}: expected a MATLAB file with the numbers {name}; it cannot be read") from error
 
 
 def _id(number: int) -> str:

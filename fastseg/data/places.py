@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -103,6 +104,27 @@ def _check_link(entry: os.DirEntry[str], root: Path) -> None:
         raise FrameError("id", f"{name}: a link to a folder or out of {root} is not followed; move it here")
 
 
+def holding(folder: Path) -> str:
+    """One clause on what lies in the folder, or in the nearest one above that exists, to end a sentence with."""
+    with answered(folder):
+        if not folder.is_dir():
+            above = next((p for p in folder.parents if p.is_dir()), None)
+            what = "it is a file" if folder.exists() else "there is none"
+            return f"{what}; {above} {_holds(above)}" if above is not None and str(above) != "/" else what
+    return f"it {_holds(folder)}"
+
+
+def _holds(folder: Path) -> str:
+    try:
+        with answered(folder):
+            names = sorted(path.name for path in islice(folder.iterdir(), 1000))
+    except OSError as error:
+        return f"cannot be listed ({error.strerror})"
+    shown = ", ".join(ascii(name) for name in names[:5])
+    more = f" and {len(names) - 5}{' or' * (len(names) == 1000)} more" if len(names) > 5 else ""
+    return f"holds {shown}{more}" if names else "is empty"
+
+
 def size_of(name: str) -> int:
     """Bytes of the file of that full name (as `inputs` gives it); OSError when there is none."""
     path = _named(name)
@@ -123,9 +145,26 @@ def tag_of(name: str) -> str:
 
 def read_whole(name: str) -> bytes:
     """All bytes of the file of that full name; OSError when it cannot be read."""
-    path = _named(name)
+    return read_at_most(_named(name), None)
+
+
+def read_at_most(path: Path, most: int | None) -> bytes:
+    """The file's bytes; FrameError `too-large` above `most`, before they are read; OSError when it cannot be read."""
     with answered(path):
-        return path.read_bytes()
+        size = path.stat().st_size
+        _check_bytes(size, most, path)
+        if not is_local(path):
+            return bytes(cast(Any, path).fs.cat_file(cast(Any, path).path))
+        with path.open("rb") as file:
+            # A pipe or a device states no size: it is read up to the limit. Else one read of what is there.
+            data = file.read() if size or most is None else file.read(most + 1)
+    _check_bytes(len(data), most, path)
+    return data
+
+
+def _check_bytes(size: int, most: int | None, path: Path) -> None:
+    if most is not None and size > most:
+        raise FrameError("too-large", f"{path}: expected at most {most} bytes; got {size} or more", size)
 
 
 def _named(name: str) -> Path:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from fastseg.frames import FrameError
 
-MAX_PIXELS = 64 * 2**20
+MAX_PIXELS = 2**23  # of a frame: 3840x2160 fits, and what a worker holds of it stays within 256 MB
+MAX_PICTURE_PIXELS = 2**26  # of a picture or label map that is trained on
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type: grey, RGB, palette, grey + alpha, RGBA
 
@@ -32,19 +33,19 @@ class PngHeader:
     interlaced: bool
 
 
-def check_pixels(height: int, width: int, name: str) -> None:
-    """Raise FrameError `too-large` above 64 mega-pixels, `decode` below one pixel: called before allocation."""
+def check_pixels(height: int, width: int, name: str, most: int = MAX_PIXELS) -> None:
+    """Raise FrameError `too-large` above `most` pixels, `decode` below one pixel: called before allocation."""
     if height < 1 or width < 1:
         raise FrameError("decode", f"{name}: expected at least 1x1 pixels; its header says {width}x{height}")
-    if height * width > MAX_PIXELS:
+    if height * width > most:
         size = f"{width}x{height}"
-        raise FrameError("too-large", f"{name}: expected at most {MAX_PIXELS} pixels; got {size}", height * width)
+        raise FrameError("too-large", f"{name}: expected at most {most} pixels; got {size}", height * width)
 
 
-def read_png(data: bytes, name: str) -> tuple[PngHeader, list[memoryview]]:
+def read_png(data: bytes, name: str, most: int = MAX_PIXELS) -> tuple[PngHeader, list[memoryview]]:
     """(header, compressed pixel chunks) of a PNG file's bytes, all checksums right and the end reached.
 
-    Raises FrameError `decode` or `too-large`, naming the file `name`.
+    Raises FrameError `decode` or `too-large` (above `most` pixels), naming the file `name`.
     """
     if not data.startswith(SIGNATURE):
         raise FrameError("decode", f"{name}: expected a PNG file; it is none")
@@ -57,7 +58,7 @@ def read_png(data: bytes, name: str) -> tuple[PngHeader, list[memoryview]]:
         if header is None:
             if kind != b"IHDR" or end - at != 21:
                 break
-            header = _header(data[at + 8 : end], name)
+            header = _header(data[at + 8 : end], name, most)
         elif kind == b"IDAT":
             pixels.append(view[at + 8 : end])
         elif kind == b"IEND":
@@ -95,9 +96,9 @@ def decode_png16(data: bytes, name: str) -> npt.NDArray[np.uint16]:
     return depth.byteswap(inplace=True) if np.little_endian else depth
 
 
-def _header(body: bytes, name: str) -> PngHeader:
+def _header(body: bytes, name: str, most: int) -> PngHeader:
     width, height = int.from_bytes(body[:4], "big"), int.from_bytes(body[4:8], "big")
-    check_pixels(height, width, name)
+    check_pixels(height, width, name, most)
     if body[9] not in CHANNELS or body[8] not in (1, 2, 4, 8, 16):
         raise FrameError("decode", f"{name}: expected a PNG header; got {body[8]} bits, colour type {body[9]}")
     return PngHeader(height, width, body[8], body[9], body[12] != 0)

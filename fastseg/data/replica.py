@@ -21,12 +21,13 @@ from fastseg.data.checks import (
     checked_frame,
     checked_ids,
     existing_folder,
+    exists,
     found,
     read_color,
     stems,
 )
 from fastseg.data.folder import IGNORE, read_lines
-from fastseg.data.images import Color, decode_color, decode_depth, decode_label, read_bytes
+from fastseg.data.images import MAX_PICTURE_BYTES, Color, decode_color, decode_depth, decode_label, read_bytes
 from fastseg.data.intrinsics import checked_scale
 from fastseg.frames import Camera, Frame, FrameError
 
@@ -37,15 +38,16 @@ COLOR_ENDINGS = (".jpg", ".png")
 class Replica:
     """A FrameSource over one rendered scene; an id is the frame's number, such as `0007`."""
 
-    def __init__(self, root: Path, depth_scale: float | None = None) -> None:
+    def __init__(self, root: Path | str, depth_scale: float | None = None) -> None:
         self.root = existing_folder(root)
         self.depth_scale = checked_scale(0.001 if depth_scale is None else depth_scale, "depth_scale")
         self._poses = self.root / "poses_estimated.txt"
-        self._rows = read_lines(self._poses, "16 numbers a frame") if self._poses.exists() else []
+        self._rows = read_lines(self._poses, "16 numbers a frame") if exists(self._poses) else []
 
     def ids(self) -> list[str]:
         """The sorted ids of every frame that has depth or colour; ValueError or FrameError `id` as `checked_ids`."""
-        names = {name for folder in ("depth", "rgb") for name in stems(self.root / folder, self.root, COLOR_ENDINGS)}
+        folders = [folder for name in ("depth", "rgb") if exists(folder := self.root / name)]
+        names = {name for folder in folders for name in stems(folder, self.root, COLOR_ENDINGS)}
         return checked_ids(names, self.root, "depth/NNNN.png")
 
     def load(self, frame_id: str) -> Frame:
@@ -63,7 +65,7 @@ class Replica:
         check_id(frame_id, self.root)
         colors = [self.root / "rgb" / f"{frame_id}{ending}" for ending in COLOR_ENDINGS]
         paths = [self.root / "depth" / f"{frame_id}.png", *colors, self._poses]
-        return [str(path) for path in paths if path.exists()]
+        return [str(path) for path in paths if exists(path)]
 
     def _pose(self, frame_id: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         try:
@@ -76,7 +78,7 @@ class Replica:
 class ReplicaLabels:
     """LabelledImages over one rendered scene: class c of classes.tsv is label c - 1, unlabelled 255; split `all`."""
 
-    def __init__(self, root: Path, split: str = "all") -> None:
+    def __init__(self, root: Path | str, split: str = "all") -> None:
         if split != "all":
             raise ValueError(f"split of replica must be all: it has no splits; got {split!r}")
         self.root = existing_folder(root)
@@ -98,7 +100,7 @@ class ReplicaLabels:
     def __getitem__(self, index: int) -> tuple[Color, Color]:
         name = self._ids[index]
         color, path = found(self.root / "rgb" / name, COLOR_ENDINGS, "colour"), self.root / "class" / f"{name}.png"
-        image, classes = decode_color(read_bytes(color), str(color)), decode_label(path)
+        image, classes = decode_color(read_bytes(color, MAX_PICTURE_BYTES), str(color)), decode_label(path)
         check_size(
             (image.shape[0], image.shape[1]), (classes.shape[0], classes.shape[1]), f"{color}: colour", f"label {path}"
         )

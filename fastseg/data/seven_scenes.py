@@ -20,6 +20,7 @@ from fastseg.data.checks import (
     checked_frame,
     checked_ids,
     existing_folder,
+    exists,
     found,
     read_color,
     read_numbers,
@@ -43,12 +44,13 @@ class SevenScenes:
     `depth_scale` overrides the data set's 0.001 metres a unit.
     """
 
-    def __init__(self, root: Path, depth_scale: float | None = None) -> None:
+    def __init__(self, root: Path | str, depth_scale: float | None = None) -> None:
         self.root = existing_folder(root)
         self.depth_scale = checked_scale(0.001 if depth_scale is None else depth_scale, "depth_scale")
         self._intrinsics = self.root / "camera-intrinsics.txt"
         self._numbers = PUBLISHED
-        if self._intrinsics.exists():
+        self._given = exists(self._intrinsics)
+        if self._given:
             matrix = read_numbers(self._intrinsics, 3, 3, "an intrinsic matrix")
             self._numbers = (float(matrix[0, 0]), float(matrix[1, 1]), float(matrix[0, 2]), float(matrix[1, 2]))
             self._check_matrix(matrix)
@@ -72,7 +74,7 @@ class SevenScenes:
         image = read_color(found(self.root / frame_id, COLOR_ENDINGS, "colour"), size, path)
         pose = self._pose_path(frame_id)
         frame = Frame(
-            frame_id, depth, self.depth_scale, self._camera(size), image, read_pose(pose) if pose.exists() else None
+            frame_id, depth, self.depth_scale, self._camera(size), image, read_pose(pose) if exists(pose) else None
         )
         return checked_frame(frame, str(path))
 
@@ -81,10 +83,10 @@ class SevenScenes:
         check_id(frame_id, self.root)
         stem = self.root / frame_id
         names = [stem.with_name(stem.name + ending) for ending in (DEPTH_ENDING, *COLOR_ENDINGS, ".pose.txt")]
-        return [str(path) for path in (*names, self._intrinsics) if path.exists()]
+        return [str(path) for path in (*names, self._intrinsics) if exists(path)]
 
     def _camera(self, size: tuple[int, int]) -> Camera:
-        if not self._intrinsics.exists() and size != PUBLISHED_SIZE:
+        if not self._given and size != PUBLISHED_SIZE:
             wanted = f"the published camera is 640x480 and the depth {size[1]}x{size[0]}"
             raise FrameError("intrinsics", f"{self._intrinsics}: expected a 3x3 matrix, as {wanted}")
         return named(self._intrinsics, lambda: Camera(*self._numbers, *size))

@@ -123,7 +123,7 @@ def _label_problem(frame_id: str, label: bytes, size: tuple[int, int], bins: lis
     if min(size) < 1 or len(label) != size[0] * size[1]:
         return f"label of {frame_id!r} must be {size[0]} x {size[1]} bytes; got {len(label)}"
     counts = np.bincount(np.frombuffer(label, np.uint8), minlength=256).tolist()
-    if any(counts[classes:255]):
+    if sum(counts[:classes]) + counts[255] != len(label):
         worst = max(value for value in range(classes, 255) if counts[value])
         return f"label of {frame_id!r} must hold 0..{classes - 1} or 255; got {worst}"
     if bins != counts[:classes]:

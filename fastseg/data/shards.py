@@ -14,8 +14,9 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fastseg.data.hn_shards import HNShards
 from fastseg.data.places import answered, is_local
-from fastseg.data.shard_reader import HNShards, class_names, label_of, read_metadata, read_rows
+from fastseg.data.shard_reader import class_names, label_of, read_metadata, read_rows
 from fastseg.data.shard_schema import (
     FORMAT,
     METADATA_KEY,
@@ -49,7 +50,13 @@ __all__ = [
 ]
 
 # Colour is compressed already; zstd at level 1 makes a label as small as a PNG, ten times faster both ways.
-CODECS: dict[str, Any] = {"compression": {"label": "zstd"}, "compression_level": {"label": 1}}
+OPTIONS: dict[str, Any] = {
+    "compression": {"label": "zstd"},
+    "compression_level": {"label": 1},
+    "use_dictionary": False,
+    "write_statistics": ["id"],
+    "write_page_checksum": True,
+}
 
 
 def _sync(path: Path) -> None:
@@ -168,9 +175,7 @@ class ShardWriter:
 
     def __enter__(self) -> ShardWriter:
         self._sink = _Sink(self.path)
-        self._writer = pq.ParquetWriter(
-            self._sink, self.schema, use_dictionary=False, write_statistics=["id"], write_page_checksum=True, **CODECS
-        )
+        self._writer = pq.ParquetWriter(self._sink, self.schema, **OPTIONS)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -7,59 +7,101 @@ from pathlib import Path
 from typing import Any, Literal, assert_never
 
 from fastseg.data.camvid import CamVid
+from fastseg.data.cityscapes import Cityscapes
 from fastseg.data.folder import Folder, FolderLabels
+from fastseg.data.kitti import Kitti
 from fastseg.data.nyuv2 import NyuFrames, NyuLabels
+from fastseg.data.nyuv2_raw import NyuRaw
+from fastseg.data.places import holding, place, read_at_most
+from fastseg.data.redwood import Redwood
 from fastseg.data.replica import Replica, ReplicaLabels
+from fastseg.data.scannet import ScanNet
 from fastseg.data.seven_scenes import SevenScenes
+from fastseg.data.sunrgbd import SunRgbd
 from fastseg.data.tum import CameraName, Tum
 from fastseg.frames import FrameSource, LabelledImages
 
-Reader = Literal["folder", "7scenes", "tum", "nyuv2", "replica", "rooms"]
+Reader = Literal[
+    "folder", "7scenes", "tum", "nyuv2", "nyuv2-raw", "replica", "scannet", "kitti", "cityscapes", "sunrgbd", "redwood",
+    "rooms",
+]  # fmt: skip
+TAKES: dict[Reader, tuple[str, ...]] = {  # the options of each reader
+    "folder": ("depth_scale", "intrinsics"),
+    "7scenes": ("depth_scale",),
+    "tum": ("depth_scale", "intrinsics", "camera"),
+    "nyuv2": ("split",),
+    "nyuv2-raw": (),
+    "replica": ("depth_scale",),
+    "rooms": (),
+    "scannet": ("depth_scale",),
+    "kitti": (),
+    "cityscapes": ("split",),
+    "sunrgbd": ("depth_scale",),
+    "redwood": ("depth_scale",),
+}
 Labelled = Literal["folder", "camvid", "nyuv2", "replica", "rooms"]
 
 
 def open_source(
     reader: Reader,
-    root: Path,
+    root: Path | str,
     *,
     depth_scale: float | None = None,
-    intrinsics: Path | None = None,
+    intrinsics: Path | str | None = None,
     camera: CameraName | None = None,
     split: str | None = None,
 ) -> FrameSource:
     """The frames of the data set at `root`, in the layout that `reader` names (see fastseg.data.<reader>).
 
-    depth_scale: metres for one unit of depth, instead of the data set's own (not for nyuv2 and rooms).
+    root: a folder, or a place in a store such as s3://bucket/folder (see fastseg.data.places).
+    depth_scale: metres for one unit of depth, instead of the data set's own; not for readers that convert it.
     intrinsics: an `intrinsics.json` that lies elsewhere (folder, tum). camera: a published camera (tum; default ros).
-    split: all, train or test (nyuv2; default all). rooms: `root` is a folder with rooms.json, see `read_rooms`.
+    split: all, train or test (nyuv2; default all), or a folder's name (cityscapes; default all of them).
+    rooms: `root` is a folder with rooms.json, see `read_rooms`.
     Raises FileNotFoundError, ValueError or FrameError with one sentence when there is no such data set.
     """
     given = {"depth_scale": depth_scale, "intrinsics": intrinsics, "camera": camera, "split": split}
+    for name, value in given.items():
+        if value is not None and name not in TAKES[reader]:
+            raise ValueError(f"reader {reader} takes no {name}; got {value!r}")
+    return _opened(reader, root, depth_scale, intrinsics, camera, split)
+
+
+def _opened(
+    reader: Reader, root: Path | str, depth_scale: float | None, intrinsics: Path | str | None,
+    camera: CameraName | None, split: str | None,
+) -> FrameSource:  # fmt: skip
     match reader:
         case "folder":
-            _takes(reader, given, "depth_scale", "intrinsics")
             return Folder(root, depth_scale, intrinsics)
         case "7scenes":
-            _takes(reader, given, "depth_scale")
-            return SevenScenes(root, depth_scale)
+            return SevenScenes(place(root), depth_scale)
         case "tum":
-            _takes(reader, given, "depth_scale", "intrinsics", "camera")
             return Tum(root, depth_scale, intrinsics, camera)
         case "nyuv2":
-            _takes(reader, given, "split")
             return NyuFrames(root, split or "all")
+        case "nyuv2-raw":
+            return NyuRaw(place(root))
         case "replica":
-            _takes(reader, given, "depth_scale")
-            return Replica(root, depth_scale)
+            return Replica(place(root), depth_scale)
+        case "scannet":
+            return ScanNet(place(root), depth_scale)
+        case "kitti":
+            return Kitti(place(root))
+        case "cityscapes":
+            return Cityscapes(place(root), split)
+        case "sunrgbd":
+            return SunRgbd(place(root), depth_scale)
+        case "redwood":
+            return Redwood(place(root), depth_scale)
         case "rooms":
             from fastseg.data.rooms import Rooms
 
-            _takes(reader, given)
-            return Rooms(**read_rooms(Path(root) / "rooms.json", ("noise", "path")))
+            return Rooms(**read_rooms(place(root) / "rooms.json", ("noise", "path")))
     assert_never(reader)
 
 
-def open_labelled(name: Labelled, root: Path, split: str) -> LabelledImages:
+def open_labelled(name: Labelled, root: Path | str, split: str) -> LabelledImages:
     """The labelled images of one split of the data set at `root`.
 
     Splits: camvid train, val, test; nyuv2 all, train, test; folder all or ROOT/SPLIT.txt; replica all; rooms
@@ -77,17 +119,17 @@ def open_labelled(name: Labelled, root: Path, split: str) -> LabelledImages:
         case "rooms":
             from fastseg.data.rooms import RoomImages
 
-            return RoomImages(**read_rooms(Path(root) / f"{split}.json", ()))
+            return RoomImages(**read_rooms(place(root) / f"{split}.json", ()))
     assert_never(name)
 
 
 def read_rooms(path: Path, switches: tuple[str, ...]) -> dict[str, Any]:
     """The arguments of procedural rooms from a JSON file: seed, count; optional height, width, views, `switches`."""
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = json.loads(read_at_most(path, 2**20).decode("utf-8"))
     except OSError as error:
         raise FileNotFoundError(
-            f'{path}: expected JSON such as {{"seed": 1, "count": 200}} ({error.strerror})'
+            f'{path}: expected JSON such as {{"seed": 1, "count": 200}} ({error.strerror}); {holding(path.parent)}'
         ) from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected a JSON object ({error})") from error
@@ -101,9 +143,3 @@ def read_rooms(path: Path, switches: tuple[str, ...]) -> dict[str, Any]:
                 f"{path}: {key} must be a {'true or false' if wanted is bool else 'whole number'}; got {value!r}"
             )
     return values
-
-
-def _takes(reader: str, given: dict[str, Any], *names: str) -> None:
-    for name, value in given.items():
-        if value is not None and name not in names:
-            raise ValueError(f"reader {reader} takes no {name}; got {value!r}")

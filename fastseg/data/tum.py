@@ -15,10 +15,20 @@ from typing import Literal
 
 import numpy as np
 
-from fastseg.data.checks import Pose, check_id, check_pose, checked_frame, checked_ids, existing_folder, read_color
+from fastseg.data.checks import (
+    Pose,
+    check_id,
+    check_pose,
+    checked_frame,
+    checked_ids,
+    existing_folder,
+    exists,
+    read_color,
+)
 from fastseg.data.folder import read_lines
 from fastseg.data.images import decode_depth
 from fastseg.data.intrinsics import checked_scale, read_intrinsics
+from fastseg.data.places import place
 from fastseg.frames import Camera, Frame, FrameError
 
 CameraName = Literal["ros", "freiburg1", "freiburg2", "freiburg3"]
@@ -41,23 +51,23 @@ class Tum:
 
     def __init__(
         self,
-        root: Path,
+        root: Path | str,
         depth_scale: float | None = None,
-        intrinsics: Path | None = None,
+        intrinsics: Path | str | None = None,
         camera: CameraName | None = None,
         max_difference_s: float = MAX_DIFFERENCE_S,
     ) -> None:
         self.root = existing_folder(root)
         if camera is not None and intrinsics is not None:
             raise ValueError(f"give the camera {camera} or the intrinsics {intrinsics}, not both")
-        about = intrinsics or self.root / "intrinsics.json"
-        stated = read_intrinsics(about) if camera is None and (intrinsics or about.exists()) else None
+        about = place(intrinsics) if intrinsics else self.root / "intrinsics.json"
+        stated = read_intrinsics(about) if camera is None and (intrinsics or exists(about)) else None
         self.camera = stated.camera if stated else CAMERAS[camera or "ros"]
         if depth_scale is None:
             depth_scale = stated.depth_scale if stated and stated.depth_scale else 1 / 5000
         self.depth_scale = checked_scale(depth_scale, "depth_scale")
         self.max_difference_s = max_difference_s
-        self._lists = [path for name in ("depth", "rgb", "groundtruth") if (path := self.root / f"{name}.txt").exists()]
+        self._lists = [path for name in ("depth", "rgb", "groundtruth") if exists(path := self.root / f"{name}.txt")]
         self._lists += [about] if stated else []
         self._associate()
 
@@ -98,7 +108,7 @@ class Tum:
         """The files behind the frame, those that exist; the three lists among them."""
         listed = self._path(frame_id)
         names = [listed, *([self._color_of[listed]] if listed in self._color_of else [])]
-        return [str(path) for path in (*map(self._inside, names), *self._lists) if path.exists()]
+        return [str(path) for path in (*map(self._inside, names), *self._lists) if exists(path)]
 
     def _path(self, frame_id: str) -> str:
         if frame_id not in self._path_of:
@@ -139,7 +149,7 @@ def read_list(path: Path) -> list[tuple[float, str]]:
 def read_poses(path: Path) -> dict[float, tuple[float, ...]]:
     """Time -> (tx, ty, tz, qx, qy, qz, qw), sorted by time; empty when there is no such file."""
     poses: dict[float, tuple[float, ...]] = {}
-    for line in read_lines(path, "lines `time tx ty tz qx qy qz qw`") if path.exists() else ():
+    for line in read_lines(path, "lines `time tx ty tz qx qy qz qw`") if exists(path) else ():
         if not line.startswith("#"):
             fields = line.split()
             if len(fields) != 8:

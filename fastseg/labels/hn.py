@@ -105,16 +105,42 @@ def label_frame(frame: Frame, config: HNConfig) -> HNLabel:
     NaN when none was found) or `no-floor` (value: the aligned part). Raises TypeError or ValueError for depth of
     another type or size than its camera's.
     """
-    made = op.hn_labels(
-        np.ascontiguousarray(frame.depth), frame.camera, depth_scale=frame.depth_scale, prior=frame.up_prior,
-        **arguments(config),
+    return judged(_alone(frame, config), 0, config)
+
+
+def estimate_frame(frame: Frame, config: HNConfig) -> tuple[Float, Float]:
+    """Up (3,) and the figures (4,) named by `op.FIGURES` that a frame finds alone, also where its floor is out of view.
+
+    Raises FrameError `no-depth`; what else the figures are worth is the caller's to judge.
+    """
+    made = _alone(frame, config)
+    if op.VERDICTS[int(made.verdict[0])] == "no-depth":
+        judged(made, 0, config)
+    return made.up[0], made.figures[0]
+
+
+def label_given(frame: Frame, config: HNConfig, up: npt.NDArray[Any], floor_m: float) -> HNLabel:
+    """The HN-label of a frame whose up (3,) and floor (up . p = floor_m on it) are known, from a consensus of frames.
+
+    disagreement_deg is NaN, as no gravity is estimated. Raises FrameError `no-depth`; TypeError or ValueError as
+    `label_frame`.
+    """
+    names = ("n_normal", "estimator", "radius", "max_residual", "min_valid", "aligned_deg")
+    made = op.hn_labels_given(
+        np.ascontiguousarray(frame.depth), frame.camera, up, floor_m, depth_scale=frame.depth_scale,
+        height_edges=config.edges_m, **{name: getattr(config, name) for name in names},
     )  # fmt: skip
-    figures = dict(zip(op.FIGURES, (float(f) for f in made.figures[0]), strict=True))
-    _judge(op.VERDICTS[int(made.verdict[0])], figures, config)
+    return judged(made, 0, config)
+
+
+def judged(made: op.HNLabels, index: int, config: HNConfig) -> HNLabel:
+    """The label of one frame of the op's batch (numpy arrays); FrameError, as `label_frame`, when it is rejected."""
+    figures = dict(zip(op.FIGURES, (float(f) for f in made.figures[index]), strict=True))
+    _judge(op.VERDICTS[int(made.verdict[index])], figures, config)
     return HNLabel(
-        label=made.label[0],
-        up=made.up[0],
-        histogram=made.histogram[0],
+        label=made.label[index],
+        up=made.up[index],
+        histogram=made.histogram[index],
         height_edges=np.asarray(config.edges_m, np.float32),
         normal_edges_deg=np.asarray(op.normal_edges_deg(config.n_normal), np.float32),
         **figures,
@@ -134,6 +160,13 @@ def arguments(config: HNConfig) -> dict[str, Any]:
         "min_valid", "min_aligned", "aligned_deg", "max_disagreement_deg",
     )  # fmt: skip
     return {name: getattr(config, name) for name in names} | {"height_edges": config.edges_m}
+
+
+def _alone(frame: Frame, config: HNConfig) -> op.HNLabels:
+    return op.hn_labels(
+        np.ascontiguousarray(frame.depth), frame.camera, depth_scale=frame.depth_scale, prior=frame.up_prior,
+        **arguments(config),
+    )  # fmt: skip
 
 
 def _judge(verdict: str, figures: dict[str, float], config: HNConfig) -> None:

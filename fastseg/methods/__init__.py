@@ -62,10 +62,35 @@ class LoopConfig:
 
 
 @dataclass(frozen=True)
+class TransferConfig:
+    """How weights come over from `init_from`.
+
+    mode      all: everything but the classifier; encoder: the encoder alone, under a fresh decoder; cross_stitch: a
+              fixed copy of its encoder feeds the network at its first four poolings
+    freeze    the encoder's first blocks that keep those weights: no gradient, no step, fixed batch statistics;
+              -1 = the whole encoder
+    share     of cross_stitch: learned for each channel, or one scalar a pooling
+    own       of cross_stitch: the network that learns starts from the same weights, or from random ones
+    """
+
+    mode: Literal["all", "encoder", "cross_stitch"] = "all"
+    freeze: int = 0
+    share: Literal["channel", "scalar"] = "channel"
+    own: Literal["same", "random"] = "same"
+
+    def __post_init__(self) -> None:
+        if self.freeze < -1:
+            raise ValueError(f"transfer.freeze is a number of blocks, or -1 for the whole encoder; got {self.freeze}")
+        if self.freeze and self.mode == "cross_stitch":
+            raise ValueError("transfer.freeze does not go with cross_stitch: its fixed encoder is frozen already")
+
+
+@dataclass(frozen=True)
 class Start:
-    """A network as training begins, what it subtracts and divides by, and where its weights came from."""
+    """A network as training begins, its name, what it subtracts and divides by, and where its weights came from."""
 
     net: Module
+    network: str
     normalisation: Normalisation
     transfer: Transfer | None
 

@@ -67,7 +67,7 @@ class HN:
         """The network with one output for each pair of a normal bin and a height bin."""
         from fastseg.methods.start import start
 
-        return start(self.network, classes, self.seed, self.init_from, 0)
+        return start(self.network, classes, self.seed, self.init_from)
 
     def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
         """The batches of steps start .. steps - 1."""
@@ -76,7 +76,6 @@ class HN:
 
     def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
         """Softmax cross-entropy over the pixels with a label."""
-        from fastseg.losses import segmentation_loss
-        from fastseg.nets import logits
+        from fastseg.methods.cross_entropy import cross_entropy
 
-        return segmentation_loss(logits(net, images), labels, weight)
+        return cross_entropy(net, images, labels, weight)

@@ -14,7 +14,7 @@ from fastseg.data.augment import AugmentConfig
 from fastseg.data.batches import Batch, Recipe, batches
 from fastseg.data.sources import Labelled
 from fastseg.frames import LabelledImages
-from fastseg.methods import LoopConfig, Start, check_training, parse_size
+from fastseg.methods import LoopConfig, Start, TransferConfig, check_training, parse_size
 from fastseg.tensors import Module, Tensor
 
 
@@ -33,7 +33,7 @@ class Segment:
     lr          the greatest learning rate
     init_from   weights to start from, all but the classifier: a checkpoint folder, a .safetensors or .pth file,
                 timm:NAME; empty = random
-    freeze      the encoder's first blocks that keep those weights: no gradient, no step, fixed batch statistics
+    transfer    which weights come over, what stays frozen, cross-stitch
     resume      go on from the last good checkpoint in `out`
     seed        of everything random: weights, order, augmentation, dropout, few-shot choice
     """
@@ -50,7 +50,7 @@ class Segment:
     batch: int = 4
     lr: float = 1e-3
     init_from: str = ""
-    freeze: int = 0
+    transfer: TransferConfig = field(default_factory=TransferConfig)
     resume: bool = False
     seed: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -75,10 +75,10 @@ class Segment:
         return open_labelled(self.data, self.root, self.loop.eval_split) if self.loop.eval_every else None
 
     def build(self, classes: int) -> Start:
-        """The network with a fresh classifier, the rest from `init_from`, its first blocks frozen."""
+        """The network with a fresh classifier, the rest from `init_from` as `transfer` says."""
         from fastseg.methods.start import start
 
-        return start(self.network, classes, self.seed, self.init_from, self.freeze)
+        return start(self.network, classes, self.seed, self.init_from, self.transfer)
 
     def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
         """The batches of steps start .. steps - 1."""
@@ -87,10 +87,9 @@ class Segment:
 
     def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
         """Softmax cross-entropy over the pixels with a label."""
-        from fastseg.losses import segmentation_loss
-        from fastseg.nets import logits
+        from fastseg.methods.cross_entropy import cross_entropy
 
-        return segmentation_loss(logits(net, images), labels, weight)
+        return cross_entropy(net, images, labels, weight)
 
 
 @dataclass(frozen=True)

@@ -2,42 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fastseg.nets.cross_stitch import CrossStitch, Share, cross_stitch
+from fastseg.nets.fcn import fcn
+from fastseg.nets.features import Features, Network, features
+from fastseg.nets.hypercolumn import hypercolumn
+from fastseg.nets.ocr import hrnet_stages, ocrnet
 from fastseg.nets.published import published, unknown
 from fastseg.nets.segnet import SegNet, segnet
 
-__all__ = ["SegNet", "blocks", "build_network", "classifier_keys", "freeze", "logits", "stride", "unknown"]
+__all__ = [
+    "CrossStitch", "Features", "SegNet", "blocks", "build_network", "classifier_keys", "encoder_blocks", "features",
+    "freeze", "logits", "scored", "stride", "unknown",
+]  # fmt: skip
+
+OURS: dict[str, Callable[[str, int], Network]] = {
+    "segnet": segnet, "hypercolumn": hypercolumn, "fcn": fcn, "ocrnet": ocrnet
+}  # fmt: skip
+STITCHED: dict[str, Share] = {"stitched": "channel", "stitched-scalar": "scalar"}
 
 
 def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0) -> nn.Module:
     """A freshly initialised network, float32, on the CPU: (N, 3, H, W) -> logits (N, classes, H, W).
 
-    name    `decoder/encoder`: `segnet/vgg16_bn` (or `segnet`), `deeplabv3/resnet50`, `unet/resnet18`, ...; the
-            decoder is segnet or one of segmentation-models-pytorch's, the encoder is timm's
+    name    `decoder/encoder`: `segnet/vgg16_bn` (or `segnet`), `hypercolumn/densenet67`, `fcn/vgg16`,
+            `ocrnet/hrnet_w18`, or a decoder of segmentation-models-pytorch over an encoder of timm:
+            `deeplabv3/resnet50`, `pspnet/resnet50`, `upernet/resnet101`, `dpt/vit_large_patch16_224`, ...
+            `stitched/` or `stitched-scalar/` before any of them: beside a fixed copy of its encoder (CrossStitch)
     seed    of the initial weights; the global generator is left as it was
 
     ValueError: a name that is not known, or classes < 1.
     """
     if classes < 1:
         raise ValueError(f"a network needs at least one class; got {classes}")
+    kind, _, plain = name.partition("/")
+    if kind in STITCHED:
+        return cross_stitch(build_network(plain, classes, seed, output_stride), STITCHED[kind])
     decoder, slash, encoder = name.partition("/")
     if decoder != "segnet" and not (slash and encoder):
         raise ValueError(f"a network is named decoder/encoder, as in deeplabv3/resnet50 or segnet; got {name!r}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if decoder == "segnet":
-            return segnet(encoder or "vgg16_bn", classes)
+        if decoder in OURS:
+            return OURS[decoder](encoder or "vgg16_bn", classes)
         return published(decoder, encoder, classes, output_stride)
 
 
 def stride(net: nn.Module) -> int:
     """The number that the network's input sides must be multiples of."""
+    if isinstance(net, CrossStitch):
+        return stride(net.net)
+    encoder: Any = getattr(net, "encoder", None)
+    model: Any = getattr(encoder, "model", encoder)
+    if hasattr(model, "patch_embed"):  # DPT halves the grid of patches once
+        return 2 * int(max(model.patch_embed.patch_size))
+    if hasattr(model, "stage4"):  # an HRNet adds up maps of four sizes
+        return 32
     if not getattr(net, "requires_divisible_input_shape", False):
         return 1
-    encoder = net.encoder
     return int(getattr(encoder, "output_stride", 32))
 
 
@@ -46,18 +74,33 @@ def logits(net: nn.Module, images: Tensor) -> Tensor:
 
     Images are padded at the right and bottom (edge pixels repeated) to the network's stride; the logits are cropped.
     """
+    found: Tensor = net(_padded(net, images))
+    return _cropped(found, images)
+
+
+def scored(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """`logits`, and those of the network's own second classifier where it has one: what training minimises over."""
+    if not isinstance(net, Network):
+        return logits(net, images), None
+    found = net.features(_padded(net, images))
+    return _cropped(found.logits, images), None if found.auxiliary is None else _cropped(found.auxiliary, images)
+
+
+def _padded(net: nn.Module, images: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     step = stride(net)
     padding = (0, -width % step, 0, -height % step)
-    padded = functional.pad(images, padding, mode="replicate") if any(padding) else images
-    out: Tensor = net(padded)
-    return out[..., :height, :width]
+    return functional.pad(images, padding, mode="replicate") if any(padding) else images
+
+
+def _cropped(found: Tensor, images: Tensor) -> Tensor:
+    return found[..., : images.shape[-2], : images.shape[-1]]
 
 
 def classifier_keys(net: nn.Module) -> tuple[str, ...]:
     """The state-dict keys of the layer that turns features into classes, the one thing that transfer leaves behind."""
-    prefix = "classifier." if isinstance(net, SegNet) else "segmentation_head."
-    return tuple(key for key in net.state_dict() if key.startswith(prefix))
+    prefixes = net.classifiers if isinstance(net, Network) else ("segmentation_head.",)
+    return tuple(key for key in net.state_dict() if key.startswith(prefixes))
 
 
 def blocks(net: nn.Module) -> list[list[nn.Module]]:
@@ -67,12 +110,17 @@ def blocks(net: nn.Module) -> list[list[nn.Module]]:
 
     ValueError: the encoder does not show its blocks.
     """
-    if isinstance(net, SegNet):
-        return net.stages()
-    model = getattr(net.encoder, "model", net.encoder)
+    return net.stages() if isinstance(net, Network) else encoder_blocks(net.encoder)
+
+
+def encoder_blocks(encoder: Any) -> list[list[nn.Module]]:
+    """The convolution blocks of one of timm's encoders in order; ValueError when it does not show them."""
+    model = getattr(encoder, "model", encoder)
     assert isinstance(model, nn.Module)
     if isinstance(returned := getattr(model, "return_layers", None), dict):
         return _split_after(list(model.named_children()), set(returned))
+    if hasattr(model, "stage4"):
+        return hrnet_stages(model)
     for name in ("blocks", "stages"):
         if isinstance(parts := getattr(model, name, None), nn.Sequential | nn.ModuleList):
             children = list(model.named_children())

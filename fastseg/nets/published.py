@@ -11,22 +11,33 @@ from torch import nn
 def published(decoder: str, encoder: str, classes: int, output_stride: int = 0) -> nn.Module:
     """A segmentation-models-pytorch network without published weights: (N, 3, H, W) -> (N, classes, H, W).
 
-    output_stride   8 or 16 for deeplabv3 and deeplabv3plus, 0 = the decoder's own default
+    output_stride   of deeplabv3, deeplabv3plus and pspnet: 8 or 16; 0 = the paper's (8, 16 and 8)
 
     ValueError: an unknown decoder or encoder, or a pair that does not fit together.
     """
     import segmentation_models_pytorch as smp
 
     if decoder not in smp.MODEL_ARCHITECTURES_MAPPING:
-        raise ValueError(unknown("decoder", decoder, ["segnet", *smp.MODEL_ARCHITECTURES_MAPPING]))
-    options: dict[str, Any] = {"encoder_output_stride": output_stride} if output_stride else {}
+        ours = ["segnet", "hypercolumn", "fcn", "ocrnet"]
+        raise ValueError(unknown("decoder", decoder, [*ours, *smp.MODEL_ARCHITECTURES_MAPPING]))
     try:
+        options = _options(decoder, output_stride)
         net = smp.create_model(decoder, _encoder(encoder), encoder_weights=None, classes=classes, **options)
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, NotImplementedError) as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"decoder {decoder} does not go over encoder {encoder}: {cause}") from error
     assert isinstance(net, nn.Module)
     return net
+
+
+def _options(decoder: str, output_stride: int) -> dict[str, Any]:
+    """What a decoder needs beyond the library's defaults to be the paper's network."""
+    if decoder == "pspnet":  # the library stops at the encoder's third stage; the paper dilates the last two
+        stride = output_stride or 8
+        return {"encoder_depth": 5, "psp_out_channels": 512, "upsampling": stride, "output_stride": stride}
+    if decoder == "dpt":
+        return {"dynamic_img_size": True}  # any size that the patches divide, not the pre-training's alone
+    return {"encoder_output_stride": output_stride} if output_stride else {}
 
 
 def _encoder(name: str) -> str:

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fastseg.nets.features import Features, Network, before_poolings
 
-class SegNet(nn.Module):
+
+class SegNet(Network):
     """Logits (N, classes, H, W) of images (N, 3, H, W) float32; any H, W >= 32.
 
     encoder      timm's VGG `features` under their own numbers, so published VGG weights load by name
@@ -20,6 +22,9 @@ class SegNet(nn.Module):
     def __init__(self, encoder: nn.Sequential, classes: int) -> None:
         super().__init__()
         self.encoder = encoder
+        for layer in encoder:
+            if isinstance(layer, nn.MaxPool2d):
+                layer.return_indices = True
         widths = [_widths(stage) for stage in self.stages()]
         stages = [_mirror(each, classifier=index == 0) for index, each in enumerate(widths)]
         self.decoder = nn.ModuleList(reversed(stages))
@@ -29,27 +34,24 @@ class SegNet(nn.Module):
 
     def stages(self) -> list[list[nn.Module]]:
         """The encoder's convolution blocks, conv1 to conv5, each without its pooling."""
-        stages: list[list[nn.Module]] = [[]]
-        for layer in self.encoder:
-            if isinstance(layer, nn.MaxPool2d):
-                stages.append([])
-            else:
-                stages[-1].append(layer)
-        return [stage for stage in stages if stage]
+        return before_poolings(self.encoder)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> Features:
+        x = images
+        maps: list[Tensor] = []
         pooled: list[tuple[Tensor, torch.Size]] = []
-        for stage in self.stages():
-            for layer in stage:
+        for layer in self.encoder:
+            if not isinstance(layer, nn.MaxPool2d):
                 x = layer(x)
+                continue
             size = x.shape[-2:]
-            x, indices = functional.max_pool2d(x, 2, 2, return_indices=True)
+            x, indices = layer(x)
             pooled.append((indices, size))
+            maps.append(x)
         for block in self.decoder:
             indices, size = pooled.pop()
             x = block(functional.max_unpool2d(x, indices, [2, 2], [2, 2], output_size=list(size)))
-        logits: Tensor = self.classifier(x)
-        return logits
+        return Features(tuple(maps), x, self.classifier(x))
 
 
 def _widths(stage: list[nn.Module]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from fastseg.frames import Camera
 from fastseg.ops import arrays
+from fastseg.ops.graphs import outside_graphs
 from fastseg.ops.normals import Estimator, check_counts, check_outputs, checked_depth, fit
 
 Gravity = Literal["manhattan", "floor_wall"]
@@ -54,7 +56,7 @@ def normal_edges_deg(n_normal: int) -> tuple[float, ...]:
     return tuple(90.0 * k / n_normal for k in range(1, n_normal))
 
 
-@arrays.outside_graphs
+@outside_graphs
 def hn_labels(
     depth: arrays.Array, camera: Camera, *, depth_scale: float = 1.0,
     height_edges: Sequence[float] = uniform_edges(10, 2.5), n_normal: int = 2,
@@ -80,17 +82,59 @@ def hn_labels(
     points at or below the floor that have a normal, less than `min_aligned` look up (within `aligned_deg`).
     Raises TypeError or ValueError for arguments it does not take. HN-labels paper, section 3.2.
     """
-    n, height, width = checked_depth(depth, camera, depth_scale)
+    priors = _priors(prior, checked_depth(depth, camera, depth_scale)[0])
+    rules = _rules(gravity, max_disagreement_deg, percentile, min_valid, min_aligned, aligned_deg)
+    windows = [fit(estimator, r, 0.25, max_residual, 0.02, 0.01) for r in (radius, gravity_radius)]
+    bins = _bins(tuple(height_edges), n_normal)
+    return _call("hn_labels", depth, camera, depth_scale, windows, stride, rules, priors, bins, threads, outputs)
+
+
+@arrays.outside_graphs
+def hn_labels_given(
+    depth: arrays.Array, camera: Camera, up: npt.NDArray[Any], floor_m: npt.NDArray[Any] | float, *,
+    depth_scale: float = 1.0, height_edges: Sequence[float] = uniform_edges(10, 2.5), n_normal: int = 2,
+    estimator: Estimator = "plane", radius: int = 5, max_residual: float = 0.003, min_valid: float = 0.1,
+    aligned_deg: float = 30.0, threads: int = 1, outputs: Collection[Output] = LABEL_ALONE,
+) -> HNLabels:  # fmt: skip
+    """Height/normal labels by an up and a floor that are known, of a depth image or a batch (`hn_labels` has the rest).
+
+    With normals of radius `radius`: height = up . p - floor_m, t = acos(n . up), and the bins of `hn_labels`.
+
+    depth    (H, W) or (N, H, W) float32 or uint16 in units of `depth_scale` metres, of the camera's size
+    up       (3,) or (N, 3) against gravity, camera frame; floor_m a number or (N,), up . p = floor_m on the floor
+    outputs  which images to write; what is left out is None and costs nothing, the statistics are always made
+    Returns HNLabels with up (unit) and floor as given, the parts of the pixels with depth and of the points at or below
+    the floor that look up as measured, and NaN for the disagreement of estimators that did not run. Verdicts:
+    `no-depth` less than `min_valid` of the pixels have depth; accepted otherwise, whatever is in view.
+    Raises TypeError or ValueError for arguments it does not take.
+    """
+    n = checked_depth(depth, camera, depth_scale)[0]
+    floors = np.asarray(floor_m, np.float64)
+    if floors.shape not in ((), (n,)) or not np.all(np.isfinite(floors)):
+        raise ValueError(f"floor_m must be a finite number or ({n},) of them; got {floor_m!r}")
+    planes = np.empty((n, 4))
+    planes[:, :3], planes[:, 3] = _priors(np.asarray(up, np.float64), n, "up"), floors
+    rules = _rules("floor_wall", 10.0, 1.0, min_valid, 0.0, aligned_deg)
+    windows = [fit(estimator, radius, 0.25, max_residual, 0.02, 0.01)] * 2
+    bins = _bins(tuple(height_edges), n_normal)
+    return _call("hn_labels_given", depth, camera, depth_scale, windows, 4, rules, planes, bins, threads, outputs)
+
+
+def _call(
+    name: str, depth: arrays.Array, camera: Camera, depth_scale: float, windows: Sequence[Any], stride: int,
+    rules: tuple[Any, ...], priors: npt.NDArray[np.float64], bins: tuple[npt.NDArray[np.float32], ...], threads: int,
+    outputs: Collection[Output],
+) -> HNLabels:  # fmt: skip
+    """What the kernel `name` of the depth's backend makes of checked arguments."""
+    shape = checked_depth(depth, camera, depth_scale)
     check_counts(stride, threads)
     check_outputs(outputs, ("label", "points", "normals"))
-    edges, cosines = _bins(height_edges, n_normal)
-    windows = [fit(estimator, r, 0.25, max_residual, 0.02, 0.01) for r in (radius, gravity_radius)]
-    rules = _rules(gravity, max_disagreement_deg, percentile, min_valid, min_aligned, aligned_deg)
-    out = _outputs(depth, (n, height, width), n_normal * (len(height_edges) + 1), outputs)
-    module, scratch = _scratch(depth, (n, height, width), max(radius, gravity_radius), stride, threads)
-    small = [arrays.moved(depth, a) for a in (_priors(prior, n), edges, cosines)]
-    module.hn_labels(
-        arrays.describe(depth, (n, height, width)), depth_scale, (camera.fx, camera.fy, camera.cx, camera.cy),
+    out = _outputs(depth, shape, (len(bins[0]) + 1) * (len(bins[1]) + 1), outputs)
+    module, scratch = _scratch(depth, shape, max(window[1] for window in windows), stride, threads)
+    inputs: tuple[npt.NDArray[Any], ...] = (priors, *bins)
+    small = [arrays.moved(depth, a) for a in inputs]
+    getattr(module, name)(
+        arrays.describe(depth, shape), depth_scale, (camera.fx, camera.fy, camera.cx, camera.cy),
         *windows, stride, rules, *(arrays.describe(a) for a in small),
         {name: arrays.describe_optional(a) for name, a in out.items()}, arrays.describe(scratch), arrays.stream(depth),
     )  # fmt: skip
@@ -105,10 +149,12 @@ def _scratch(depth: arrays.Array, shape: tuple[int, int, int], radius: int, stri
     return module, arrays.scratch(depth, max(workers, 1), size)
 
 
-def _bins(height_edges: Sequence[float], n_normal: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+@functools.lru_cache(maxsize=64)
+def _bins(height_edges: tuple[float, ...], n_normal: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """The inner edges of the heights, metres, and of the normals, cosines; not to be written to."""
     edges = np.asarray(height_edges, np.float32).reshape(-1)
     if not np.all(np.isfinite(edges)) or not np.all(np.diff(edges) > 0):
-        raise ValueError(f"height_edges must be finite and ascending, in metres; got {tuple(height_edges)}")
+        raise ValueError(f"height_edges must be finite and ascending, in metres; got {height_edges}")
     if n_normal < 1 or n_normal * (len(edges) + 1) > IGNORE:
         raise ValueError(
             f"n_normal must be at least 1 and n_normal * n_height at most {IGNORE}; got {n_normal} and {len(edges) + 1}"
@@ -136,15 +182,23 @@ def _rules(
     )  # fmt: skip
 
 
-def _priors(prior: npt.NDArray[np.float64] | None, n: int) -> npt.NDArray[np.float64]:
+def _priors(prior: npt.NDArray[np.float64] | None, n: int, name: str = "prior") -> npt.NDArray[np.float64]:
     """(N, 3) unit priors; ValueError for another shape or a zero or non-finite vector."""
-    given = np.asarray((0.0, -1.0, 0.0) if prior is None else prior, np.float64)
+    if prior is None:
+        return _upright(n)
+    given = np.asarray(prior, np.float64)
     if given.shape not in ((3,), (n, 3)):
-        raise ValueError(f"prior must be (3,) or ({n}, 3); got {given.shape}")
+        raise ValueError(f"{name} must be (3,) or ({n}, 3); got {given.shape}")
     length = np.linalg.norm(given, axis=-1, keepdims=True)
     if not np.all(np.isfinite(given)) or not np.all(length > 0):
-        raise ValueError("prior must be finite and not zero")
+        raise ValueError(f"{name} must be finite and not zero")
     return np.ascontiguousarray(np.broadcast_to(given / length, (n, 3)))
+
+
+@functools.lru_cache(maxsize=64)
+def _upright(n: int) -> npt.NDArray[np.float64]:
+    """(N, 3): up where a camera is held level; not to be written to."""
+    return np.tile(np.array((0.0, -1.0, 0.0)), (n, 1))
 
 
 def _outputs(

@@ -68,6 +68,25 @@ def hn_labels(
     return Reference(label, up, floor, aligned, float(valid.mean()), apart, verdict)
 
 
+def hn_labels_given(
+    depth: npt.NDArray[np.float32] | npt.NDArray[np.uint16],
+    camera: Camera,
+    up: Double,
+    floor_m: float,
+    *,
+    depth_scale: float = 1.0,
+    height_edges: Sequence[float] = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25),
+    n_normal: int = 2,
+    radius: int = 5,
+    max_residual: float = 0.003,
+) -> npt.NDArray[np.uint8]:
+    """The (H, W) uint8 label of one frame whose up and floor are known."""
+    points, near = normals(depth, camera, radius=radius, depth_scale=depth_scale, max_residual=max_residual)
+    unit = np.asarray(up, np.float64) / np.linalg.norm(up)
+    height, cosine = (np.einsum("c,chw->hw", unit, a.astype(np.float64)) for a in (points, near))
+    return bins(height - floor_m, cosine, height_edges, n_normal)
+
+
 def bins(height: Double, cosine: Double, height_edges: Sequence[float], n_normal: int) -> npt.NDArray[np.uint8]:
     """normal_bin * n_height + height_bin of every pixel, 255 where height or cosine is NaN."""
     folded = np.rad2deg(np.arccos(np.clip(np.abs(cosine), 0, 1)))

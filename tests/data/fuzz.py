@@ -46,6 +46,7 @@ class Kit:
     own      files whose damage may reject frames but must not refuse the run (the depth file always)
     unseen   name of a file -> why a flipped byte in it cannot be seen; such a flip may give another label
     special  name of a damage of this reader (absurd intrinsics, zero gravity, ...) -> the changed files
+    whole    the file with the depth holds the whole data set: its damage may refuse the run
     """
 
     files: Files
@@ -57,6 +58,7 @@ class Kit:
     own: tuple[str, ...] = ()
     unseen: Mapping[str, str] = field(default_factory=dict)
     special: Mapping[str, Files] = field(default_factory=dict)
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ def _judge(kit: Kit, damage: Damage, name: str, good: Any, folder: Path, tally: 
         tally.wrong.append(f"{name}: {type(error).__name__}: {error}")
         return
     tally.outcomes[what] += 1
-    own = {kit.depth, *kit.own}
+    own = {*kit.own} if kit.whole else {kit.depth, *kit.own}
     if what == "label" and row != good:
         if damage.seen:
             tally.wrong.append(f"{name}: a false label")

@@ -94,6 +94,16 @@ def test_an_unknown_png_filter_is_rejected(tmp_path: Path) -> None:
     assert reason(depth_file(tmp_path, "a.png", png(1, 1, 16, 0, b"\5ab"))) == "decode"
 
 
+def test_every_flip_in_the_pixels_of_a_deflated_tiff_is_found(tmp_path: Path) -> None:
+    data = encoded(DEPTH, "TIFF", compression="tiff_adobe_deflate")
+    pixels = data.index(b"\x78")
+    for at in np.random.default_rng(1).integers(pixels, pixels + len(zlib.compress(DEPTH.tobytes())) - 8, 100):
+        flipped = bytearray(data)
+        flipped[at] ^= 0x10
+        assert reason(depth_file(tmp_path, "a.tiff", bytes(flipped))) == "decode"
+    np.testing.assert_array_equal(decode_depth(depth_file(tmp_path, "a.tiff", data)), DEPTH)
+
+
 @pytest.mark.parametrize("ending", ["tiff", "npy"])
 def test_float_depth_is_read_as_stored(tmp_path: Path, ending: str) -> None:
     metres = DEPTH.astype(np.float32) / 7000
@@ -179,6 +189,17 @@ def test_color_is_rgb_of_the_stated_size(kind: str) -> None:
     assert image.shape == (33, 41, 3) and image.dtype == np.uint8
     if kind != "JPEG":
         np.testing.assert_array_equal(image, COLOR)
+
+
+@pytest.mark.parametrize(("at_least", "step"), [((48, 64), 2), ((49, 64), 1), ((24, 20), 4), ((1, 1), 8)])
+def test_a_jpeg_is_decoded_no_larger_than_need_be(at_least: tuple[int, int], step: int) -> None:
+    v, u = np.mgrid[:96, :128]
+    smooth = np.dstack([u * 2, v * 2, 128 + 40 * np.sin(u / 9)]).astype(np.uint8)
+    small = decode_color(encoded(smooth, "JPEG", quality=98, subsampling=0), "a", at_least)
+    means = smooth.reshape(96 // step, step, 128 // step, step, 3).mean((1, 3))
+    assert small.shape == means.shape and np.abs(small - means).max() < 4
+    assert decode_color(encoded(smooth, "PNG"), "a", at_least).shape == smooth.shape
+    assert decode_color(encoded(smooth[:95], "JPEG"), "a", at_least).shape == (95, 128, 3)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])

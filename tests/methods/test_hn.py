@@ -63,7 +63,7 @@ def test_shards_to_pre_training_to_segmentation(shards: Path, tmp_path: Path) ->
     assert len(json.loads(scores.read_text())["per_class"]) == 4
 
     images = _camvid(tmp_path / "images")
-    out = ["--out", str(tmp_path / "segment"), "--init-from", str(tmp_path / "hn"), "--freeze", "1"]
+    out = ["--out", str(tmp_path / "segment"), "--init-from", str(tmp_path / "hn"), "--transfer.freeze", "1"]
     assert train(["segment", "--data", "camvid", "--root", str(images), *out, *FLAGS]) == 0
     before, after = load(tmp_path / "hn"), load(tmp_path / "segment")
     stem = "encoder.model.conv_stem.weight"

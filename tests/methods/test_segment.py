@@ -37,3 +37,18 @@ def test_a_few_images_are_drawn_by_the_seed(tmp_path: Path) -> None:
     for count in ("4", "0", "x", ""):
         with pytest.raises(ValueError, match="takes 1 to 3 images here"):
             ids(0, f"train:{count}")
+
+
+def test_a_second_classifier_is_trained_with_its_weight() -> None:
+    import torch
+
+    from fastseg.losses import segmentation_loss
+    from fastseg.methods.cross_entropy import cross_entropy
+    from fastseg.nets import build_network, features
+
+    net = build_network("ocrnet/hrnet_w18_small", 4).eval()
+    images, labels = torch.rand(1, 3, 64, 64), torch.randint(0, 4, (1, 64, 64))
+    found = features(net, images)
+    assert found.auxiliary is not None
+    expected = segmentation_loss(found.logits, labels) + 0.4 * segmentation_loss(found.auxiliary, labels)
+    torch.testing.assert_close(cross_entropy(net, images, labels, None), expected)

@@ -4,11 +4,24 @@ import pytest
 import torch
 from torch import nn
 
-from fastseg.nets import SegNet, blocks, build_network, classifier_keys, freeze, logits
+from fastseg.nets import SegNet, blocks, build_network, classifier_keys, features, freeze, logits
+from fastseg.nets.hypercolumn import Hypercolumn
+from fastseg.nets.ocr import ObjectContext
 
 pytestmark = pytest.mark.torch
 
 SMALL = ["segnet/vgg11_bn", "unet/resnet18"]
+EVERY_KIND = [
+    "segnet/vgg11_bn",
+    "hypercolumn/vgg11_bn",
+    "hypercolumn/densenet67",
+    "ocrnet/hrnet_w18_small",
+    "pspnet/resnet18",
+    "deeplabv3/resnest14d",
+    "deeplabv3plus/resnet18",
+    "upernet/hrnet_w18_small",
+    "dpt/vit_tiny_patch16_224",
+]
 
 
 @pytest.mark.parametrize("name", [*SMALL, "fpn/mobilenetv3_small_050", "deeplabv3/resnet18"])
@@ -16,6 +29,53 @@ SMALL = ["segnet/vgg11_bn", "unet/resnet18"]
 def test_logits_have_the_size_of_the_image(name: str, size: tuple[int, int]) -> None:
     net = build_network(name, 7).eval()
     assert logits(net, torch.rand(1, 3, *size)).shape == (1, 7, *size)
+
+
+@pytest.mark.parametrize("name", EVERY_KIND)
+def test_every_network_shows_its_features_blocks_and_classifier(name: str) -> None:
+    net = build_network(name, 7).eval()
+    images = torch.rand(1, 3, 64, 96)
+    found = features(net, images)
+    torch.testing.assert_close(found.logits, net(images), rtol=1e-5, atol=1e-5)
+    assert found.logits.shape == (1, 7, 64, 96) and len(found.encoder) >= 4 and len(blocks(net)) >= 5
+    sizes = [each.shape[-2] * each.shape[-1] for each in found.encoder]
+    assert (sizes == sorted(sizes, reverse=True) and sizes[0] < 64 * 96) or name.startswith("hypercolumn/vgg")
+    assert classifier_keys(net) and logits(net, torch.rand(1, 3, 45, 61)).shape == (1, 7, 45, 61)
+    assert (found.auxiliary is not None) == name.startswith("ocrnet")
+
+
+@pytest.mark.parametrize("name", ["pspnet/resnet18", "deeplabv3/resnest14d"])
+def test_the_papers_output_stride_is_eight(name: str) -> None:
+    found = features(build_network(name, 3).eval(), torch.rand(1, 3, 64, 96))
+    assert found.encoder[-1].shape[-2:] == (8, 12) and found.penultimate.shape[-2:] == (8, 12)
+
+
+def test_a_hypercolumn_is_the_classifier_of_the_concatenated_maps() -> None:
+    net = build_network("hypercolumn/vgg11_bn", 5).eval()
+    assert isinstance(net, Hypercolumn)
+    images = torch.rand(1, 3, 32, 48)
+    maps = net.maps(images)
+    grown = [nn.functional.interpolate(each, [32, 48], mode="bilinear", align_corners=False) for each in maps]
+    weight = torch.cat([part.weight for part in net.classifier], 1)  # type: ignore[arg-type]
+    expected = nn.functional.conv2d(torch.cat(grown, 1), weight, net.classifier[0].bias)  # type: ignore[arg-type]
+    torch.testing.assert_close(net(images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_densenet67_has_sixty_seven_layers_of_growth_48() -> None:
+    net = build_network("hypercolumn/densenet67", 3)
+    assert isinstance(net, Hypercolumn)
+    convolutions = [layer for layer in net.encoder.modules() if isinstance(layer, nn.Conv2d)]
+    assert len(convolutions) + 1 == 67  # and the fully connected layer of the classification network
+    assert {layer.out_channels for layer in convolutions if layer.kernel_size == (3, 3)} == {48}
+
+
+def test_a_pixel_of_one_region_takes_that_regions_mean_as_its_context() -> None:
+    block = ObjectContext(8, 4).eval()
+    x = torch.rand(1, 8, 4, 4)
+    scores = torch.full((1, 1, 4, 4), 3.0)
+    mean = x.mean((2, 3), keepdim=True)
+    expected = block.rho(block.delta(mean)).expand(1, 8, 4, 4)
+    torch.testing.assert_close(block(x, scores), expected)
 
 
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_generator_alone() -> None:

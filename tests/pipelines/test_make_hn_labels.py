@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastseg.data.shards import HNShards
+from fastseg.data.shards import HNShards, read_rows
 from fastseg.label_run import read_run
 from fastseg.verify import problems
 from pipelines.make_hn_labels import cli
@@ -69,7 +69,7 @@ def test_a_room_becomes_labels_that_fit_its_geometry(root: Path, tmp_path: Path)
 
 def test_a_truncated_depth_image_is_rejected_and_counted(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert command(root, out, "--max-reject", "0.1") == 3
+    assert command(root, out, "--tuning.max_reject", "0.1") == 3
     run = json.loads((out / "run.json").read_text())
     assert run["counts"] == {"frames": FRAMES, "labels": FRAMES - 1, "rejected": {"decode": 1}}
     assert run["config"]["reader"] == "folder" and run["config"]["root"] == str(root)
@@ -79,14 +79,14 @@ def test_the_same_command_does_nothing_and_another_is_refused(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert command(root, out, "--height-edges", "quantile", "--limit", "3") == 0
+    assert command(root, out, "--tuning.height_edges", "quantile", "--limit", "3") == 0
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    assert command(root, out, "--height-edges", "quantile", "--limit", "3") == 0
+    assert command(root, out, "--tuning.height_edges", "quantile", "--limit", "3") == 0
     assert "nothing to do" in capsys.readouterr().err
-    assert command(root, out, "--height-edges", "quantile", "--limit", "3", "--hn.n_height", "5") == 2
+    assert command(root, out, "--tuning.height_edges", "quantile", "--limit", "3", "--hn.n_height", "5") == 2
     assert "hn." in capsys.readouterr().err
     (root / "depth" / "1.png").write_bytes(b"shorter")
-    assert command(root, out, "--height-edges", "quantile", "--limit", "3") == 2
+    assert command(root, out, "--tuning.height_edges", "quantile", "--limit", "3") == 2
     assert "input files of 1 frames changed, '1' the first" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
@@ -96,8 +96,8 @@ def test_an_empty_folder_and_a_wrong_sample_are_refused(
 ) -> None:
     assert command(tmp_path / "nowhere", tmp_path / "out") == 2
     assert "nowhere" in capsys.readouterr().err
-    assert command(root, tmp_path / "out", "--every", "0") == 2
-    assert "--every" in capsys.readouterr().err
+    assert command(root, tmp_path / "out", "--tuning.every", "0") == 2
+    assert "--tuning.every must be at least 1; got 0" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -110,7 +110,7 @@ def test_an_empty_folder_and_a_wrong_sample_are_refused(
         (["--hn.min_valid", "2"], "min_valid"),
         (["--hn.n_height", "3", "--hn.height_edges", "[1, 0.5]"], "height_edges"),
         (["--workers", "-1"], "workers"),
-        (["--max_reject", "1.5"], "max_reject"),
+        (["--tuning.max_reject", "1.5"], "max_reject"),
         (["--tuning.timeout_s", "0"], "timeout_s"),
     ],
 )
@@ -128,3 +128,57 @@ def test_a_run_without_any_label_can_still_be_looked_at(tmp_path: Path, root: Pa
     run = read_run(tmp_path / "out")
     assert run.bins.tolist() == [0] * 20 and run.up.shape == (0, 3)
     assert {row["reason"] for row in run.rejected} == {"scale", "decode"}
+
+
+def test_a_gpu_that_is_not_there_is_said_before_anything_is_written(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_cupy(host: object) -> object:
+        raise ModuleNotFoundError("No module named 'cupy'")
+
+    monkeypatch.setattr("fastseg.ops.arrays.on_gpu", no_cupy)
+    assert command(root, tmp_path / "out", "--device", "cuda") == 2
+    assert capsys.readouterr().err.endswith("--device cuda needs cupy (No module named 'cupy'): install fastseg[gpu]\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_batches_through_the_program_make_the_very_bytes_that_single_frames_make(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastseg.ops.arrays.on_gpu", lambda host: host)  # a device whose arrays are numpy's
+    assert command(root, tmp_path / "one") == 0
+    assert command(root, tmp_path / "many", "--device", "cuda", "--tuning.batch", "3") == 0
+    one, many = (list(read_rows(tmp_path / out / "labels" / "shard-00000.parquet")) for out in ("one", "many"))
+    assert one == many and len(one) == FRAMES - 1
+    assert read_run(tmp_path / "many").rejected == read_run(tmp_path / "one").rejected
+
+
+def test_a_sample_takes_the_same_share_of_every_scene(root: Path, tmp_path: Path) -> None:
+    for scene in ("a", "b"):
+        for kind in ("color", "depth"):
+            (root / kind / scene).mkdir()
+            for i in range(FRAMES - 1):
+                (root / kind / scene / f"{i}.png").write_bytes((root / kind / f"{i}.png").read_bytes())
+    assert command(root, tmp_path / "out", "--sample", "6", "--tuning.seed", "3") == 0
+    ids = HNShards(tmp_path / "out").ids() + [row["id"] for row in read_run(tmp_path / "out").rejected]
+    assert sorted(frame_id.rpartition("/")[0] for frame_id in ids) == ["", "", "a", "a", "b", "b"]
+
+
+def test_depth_beyond_the_range_is_left_out_of_the_label_and_of_the_fingerprint_of_other_runs(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(root, tmp_path / "out", "--tuning.max_depth_m", "2.5") in (0, 3)
+    assert command(root, tmp_path / "out") == 2
+    assert "tuning.max_depth_m was 2.5 and is now None" in capsys.readouterr().err
+    near, full = tmp_path / "near", tmp_path / "full"
+    command(root, near, "--tuning.max_depth_m", "2.99")
+    command(root, full)
+    assert HNShards(near).stats(0)["valid_fraction"] < 0.9 * HNShards(full).stats(0)["valid_fraction"]
+
+
+def test_a_reader_that_does_not_exist_is_answered_with_those_that_do(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli(["--reader", "7scnes", "--root", str(root), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "did you mean 7scenes?" in said and "folder (color/NAME.jpg" in said

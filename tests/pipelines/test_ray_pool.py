@@ -116,7 +116,7 @@ def test_the_program_labels_over_ray_what_it_labels_inline(tmp_path: Path) -> No
     (root / "rooms.json").write_text(json.dumps({"seed": 1, "count": 4, "height": 48, "width": 64}))
     for workers in (0, 2):
         command = [sys.executable, "-m", "pipelines.make_hn_labels", "--reader", "rooms", "--root", str(root)]
-        command += ["--out", str(tmp_path / str(workers)), "--workers", str(workers), "--max-reject", "1"]
+        command += ["--out", str(tmp_path / str(workers)), "--workers", str(workers), "--tuning.max_reject", "1"]
         command += ["--tuning.shard_size", "2"]
         subprocess.run(command, check=True, cwd=Path(__file__).parents[2], timeout=120)
         assert problems(tmp_path / str(workers)) == []
