@@ -93,7 +93,9 @@ def _run(
     run = _begin(out, plan, crew.workers, about, earlier)
     tally = Tally(len(plan.ids), sum(1 for _ in plan.ranges()))
     with Stop(crew.workers == 0) as stop, tally, _notes(out) as notes:
-        jobs = _jobs(plan, out, notes, crew)
+        # Address space says nothing of a process that maps a GPU's memory: no limit there.
+        memory_mb = None if getattr(work, "num_gpus", 0) else crew.frame_mb
+        jobs = _jobs(plan, out, notes, crew, memory_mb)
         with closing(_results(jobs, work, crew, stop)) as results:
             stopped = _count(results, tally, still_held)
     ledger.sweep(out)  # what dead workers left
@@ -197,9 +199,9 @@ def _finish(out: Path, run: dict[str, Any], tally: Tally) -> None:
     persistently(lambda: ledger.write_run(out, run), "run")
 
 
-def _jobs(plan: ledger.Plan, out: Path, notes: Path, crew: Crew) -> Iterator[ShardJob]:
+def _jobs(plan: ledger.Plan, out: Path, notes: Path, crew: Crew, memory_mb: int | None) -> Iterator[ShardJob]:
     fingerprint = plan.fingerprint()
-    limits: dict[str, Any] = {"timeout_s": crew.timeout_s, "memory_mb": crew.frame_mb, "own_process": crew.workers > 0}
+    limits: dict[str, Any] = {"timeout_s": crew.timeout_s, "memory_mb": memory_mb, "own_process": crew.workers > 0}
     for number, ids in plan.ranges():
         metadata = plan.metadata | {
             "fingerprint": fingerprint, "code": plan.code, "config": plan.config,
