@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.record import RESULTS, stamp, write_json
 from fastseg.cli import run
+from fastseg.data.shard_check import file_sha256
 from fastseg.data.shard_digest import table_digests
 from fastseg.data.shard_schema import FORMAT, METADATA_KEY, REJECTED_SCHEMA, ROW_GROUP, SCHEMA, content_hash
 from fastseg.data.shard_seal import UNSEALED, seal_file
@@ -61,7 +62,8 @@ def write_run(out: Path, count: int) -> None:
     rejected = sum(1 for i in range(count) if i % SHARD % 50 == 7)
     counts = {"frames": count, "labels": count - rejected, "rejected": {"no-floor": rejected}}
     about = {"fingerprint": plan.fingerprint(), "parts": plan.parts(), "finished": "now", "counts": counts}
-    ledger.write_sums(out)
+    shards = sorted((*(out / "labels").glob("*.parquet"), *(out / "rejected").glob("*.parquet")))
+    ledger.write_sums(out, {path.relative_to(out).as_posix(): file_sha256(path) for path in shards})
     ledger.write_run(out, about)
 
 
