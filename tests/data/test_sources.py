@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastseg.data.sources import Reader, open_labelled, open_source
+from fastseg.data.sources import TAKES, Reader, open_labelled, open_source
 from fastseg.frames import FrameError
 
 
@@ -26,6 +26,10 @@ def test_each_reader_refuses_what_it_does_not_take(tmp_path: Path) -> None:
         open_source("7scenes", tmp_path, intrinsics=tmp_path / "intrinsics.json")
     with pytest.raises(ValueError, match="reader folder takes no camera"):
         open_source("folder", tmp_path, camera="freiburg1")
+
+
+def test_every_reader_says_what_it_takes() -> None:
+    assert set(TAKES) == set(get_args(Reader))
 
 
 @pytest.mark.parametrize("reader", get_args(Reader))
