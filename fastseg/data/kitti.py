@@ -44,9 +44,10 @@ from fastseg.data.png import decode_png16
 from fastseg.frames import Camera, Frame, FrameError
 
 COLOR_ENDINGS = (".png", ".jpg")
-DRIVE = re.compile(r"(?:(?P<drive>.+)/)?proj_depth/groundtruth/image_(?P<camera>0[23])/(?P<name>[^/]+)")
-SELECTED = re.compile(r"(?P<folder>(?:.+/)?)groundtruth_depth/(?P<first>[^/]+)_groundtruth_depth_(?P<last>[^/]+)")
-STEREO = re.compile(r"(?P<folder>(?:.+/)?)disp_occ_0/(?P<name>(?P<number>\d+)_\d+)")
+_FOLDER = r"(?P<folder>(?:.+/)?)"
+DRIVE = re.compile(_FOLDER + r"proj_depth/groundtruth/image_(?P<camera>0[23])/(?P<name>[^/]+)", re.DOTALL)
+SELECTED = re.compile(_FOLDER + r"groundtruth_depth/(?P<name>[^/]+)", re.DOTALL)
+STEREO = re.compile(_FOLDER + r"disp_occ_0/(?P<name>[^/]+)", re.DOTALL)
 CALIBRATION = "calib_cam_to_cam.txt"
 UNITS = 256  # stored values a metre, and a pixel of disparity
 
@@ -99,7 +100,9 @@ class Kitti:
     def scene(self, frame_id: str) -> str:
         """The drive of a frame; the folder above the depth folder for the selection and for stereo 2015."""
         match = _matched(frame_id)
-        return (match["drive"] or self.root.name) if match and match.re is DRIVE else frame_id.rpartition("/")[0]
+        if match and match.re is DRIVE:
+            return match["folder"].rstrip("/") or self.root.name
+        return frame_id.rpartition("/")[0]
 
     def _files(self, frame_id: str) -> Files:
         check_id(frame_id, self.root)
@@ -107,12 +110,12 @@ class Kitti:
         if match is None:
             raise FrameError("missing", f"{self.root}: {frame_id!r} is not the path of a depth file of KITTI")
         if match.re is DRIVE:
-            return self._drive(match["drive"] or "", match["camera"], match["name"])
+            return self._drive(match["folder"].rstrip("/"), match["camera"], match["name"])
         folder = self.root / match["folder"]
         if match.re is SELECTED:
-            name = f"{match['first']}_image_{match['last']}"
+            name = match["name"].replace("_groundtruth_depth_", "_image_")
             return Files(_with_endings(folder / "image" / name), (folder / "intrinsics" / f"{name}.txt",), None)
-        calibration = folder / "calib_cam_to_cam" / f"{match['number']}.txt"
+        calibration = folder / "calib_cam_to_cam" / f"{match['name'].partition('_')[0]}.txt"
         return Files(_with_endings(folder / "image_2" / match["name"]), (calibration,), "02", disparity=True)
 
     def _drive(self, drive: str, camera: str, name: str) -> Files:
