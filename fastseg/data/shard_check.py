@@ -122,11 +122,12 @@ def _label_problem(frame_id: str, label: bytes, size: tuple[int, int], bins: lis
     """What is wrong with one label, or None: its bytes, its values, its histogram."""
     if min(size) < 1 or len(label) != size[0] * size[1]:
         return f"label of {frame_id!r} must be {size[0]} x {size[1]} bytes; got {len(label)}"
-    counts = np.bincount(np.frombuffer(label, np.uint8), minlength=256).tolist()
-    if sum(counts[:classes]) + counts[255] != len(label):
-        worst = max(value for value in range(classes, 255) if counts[value])
+    counts = np.bincount(np.frombuffer(label, np.uint8), minlength=256)
+    known = counts[:classes].tolist()
+    if sum(known) + int(counts[255]) != len(label):
+        worst = int(np.flatnonzero(counts[:255])[-1])
         return f"label of {frame_id!r} must hold 0..{classes - 1} or 255; got {worst}"
-    if bins != counts[:classes]:
+    if bins != known:
         return f"bins of {frame_id!r} do not count its label"
     return None
 
