@@ -2,7 +2,9 @@
 
 A run is synthesised in the exact form on disk (shards of 64 rows, 1x1 labels without colour, one id in 50 rejected),
 then verified as from the command line, in its own process, with each number of workers. Seconds are from start to
-exit, imports included; peak memory is the sum of the resident sets of the process and its workers, sampled.
+exit, imports included; `cpu_seconds` are those of all its processes, which a busy machine does not stretch as much;
+peak memory is the sum of the resident sets of the process and its workers, sampled. Then it is read back: seconds to
+open the run by index and to list its ids, rows a second at random places and streamed.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +33,8 @@ from fastseg.data.shard_check import file_sha256
 from fastseg.data.shard_digest import table_digests
 from fastseg.data.shard_schema import FORMAT, METADATA_KEY, REJECTED_SCHEMA, ROW_GROUP, SCHEMA, content_hash
 from fastseg.data.shard_seal import UNSEALED, sealed
-from fastseg.data.shards import OPTIONS
+from fastseg.data.shard_stream import ShardStream
+from fastseg.data.shards import OPTIONS, HNShards
 from pipelines import ledger
 
 CHECKOUT = Path(__file__).parents[1]
@@ -108,16 +113,35 @@ def _write_shard(path: Path, table: pa.Table, metadata: dict[str, Any]) -> None:
 def measure(out: Path, workers: int) -> dict[str, float]:
     """Seconds and peak MiB of one `fastseg verify`; RuntimeError when it finds a problem."""
     command = [sys.executable, "-m", "fastseg", "verify", str(out), "--workers", str(workers)]
-    start, peak = time.perf_counter(), 0
+    start, peak, before = time.perf_counter(), 0, os.times()
     with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         while process.poll() is None:
             peak = max(peak, _resident(process.pid))
             time.sleep(0.05)
         said = process.stdout.read().decode() if process.stdout else ""
-    seconds = time.perf_counter() - start
+    seconds, after = time.perf_counter() - start, os.times()
+    used = after.children_user + after.children_system - before.children_user - before.children_system
     if process.returncode:
         raise RuntimeError(f"verify found fault with the synthesised run: {said[:500]}")
-    return {"seconds": round(seconds, 2), "peak_mib": round(peak / 2**20)}
+    return {"seconds": round(seconds, 2), "cpu_seconds": round(used, 2), "peak_mib": round(peak / 2**20)}
+
+
+def read_back(out: Path, rows: int = 2000) -> dict[str, float]:
+    """Seconds to open a run and to list its ids; rows a second by index and from the stream, which reads ahead."""
+    start = time.perf_counter()
+    data = HNShards(out)
+    opened = time.perf_counter()
+    listed = len(data.ids())
+    ids_read = time.perf_counter()
+    for index in np.random.default_rng(0).integers(0, listed, rows).tolist():
+        data.row(index)
+    drawn = time.perf_counter()
+    stream = ShardStream(out)
+    begun = time.perf_counter()
+    streamed = sum(1 for _ in islice(stream.rows(), rows * 10))
+    figures = {"open_s": opened - start, "ids_s": ids_read - opened, "random_rows_per_s": rows / (drawn - ids_read)}
+    figures["streamed_rows_per_s"] = streamed / (time.perf_counter() - begun)
+    return {name: round(value, 2) for name, value in figures.items()}
 
 
 def _resident(pid: int) -> int:
@@ -134,7 +158,7 @@ def _resident(pid: int) -> int:
 
 def main(config: Config) -> int:
     """Make, verify and remove a run of each size; write the figures."""
-    rows = []
+    rows: list[dict[str, float]] = []
     for count in config.ids:
         out = config.folder / f"run-{count}"
         write_run(out, count)
@@ -142,6 +166,8 @@ def main(config: Config) -> int:
             for workers in config.workers:
                 rows.append({"ids": count, "shards": -(-count // SHARD), "workers": workers, **measure(out, workers)})
                 print(rows[-1])
+            rows.append({"ids": count, "shards": -(-count // SHARD), **read_back(out)})
+            print(rows[-1])
         finally:
             shutil.rmtree(out)
     print(write_json(config.json, {"op": "verify", **stamp(), "rows": rows}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,3 +106,24 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no data sets at {path}; set FASTSEG_TEST_DATA")
     return path
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of an empty bucket on a server that lives as long as the tests; the environment leads there."""
+    for name in ("s3fs", "moto", "flask"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed; pip install 'fastseg[test]' brings it")
+    from moto.server import ThreadedMotoServer
+    from upath import UPath
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in (keys | {"AWS_ENDPOINT_URL": f"http://{host}:{port}"}).items():
+            patch.setenv(key, value)
+        UPath("s3://fastseg-test").fs.mkdir("s3://fastseg-test")
+        yield "s3://fastseg-test"
+    server.stop()

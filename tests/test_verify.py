@@ -6,6 +6,8 @@ import hashlib
 import json
 import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fastseg import verify
 from fastseg.data import shards
 from fastseg.data.places import place
+from fastseg.data.run_check import Finding, Task
 from fastseg.verify import VerifyConfig, cli, found_problems, main, problems
 
 PARTS = {"ids": hashlib.sha256(b"a\nb\nc").hexdigest(), "inputs": hashlib.sha256(b"1\n1\n1").hexdigest()}
@@ -220,3 +224,44 @@ def test_processes_find_what_one_finds_and_one_that_is_killed_costs_nothing(tmp_
     first = next(found)
     multiprocessing.active_children()[0].kill()
     assert [first, *found] == expected
+
+
+class Deadly:
+    """A pool whose process dies of shard 5."""
+
+    def __enter__(self) -> Deadly:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def submit(self, check: object, tasks: list[Task]) -> Future[list[Finding]]:
+        future: Future[list[Finding]] = Future()
+        if any(task.number == 5 for task in tasks):
+            future.set_exception(BrokenProcessPool("died"))
+        else:
+            future.set_result([Finding(task.number) for task in tasks])
+        return future
+
+
+def test_a_shard_that_ends_the_process_that_reads_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "_pool", lambda workers: Deadly())
+    monkeypatch.setattr(verify, "CHUNK", 4)
+    tasks = [Task("run", number, (), "f") for number in range(11)]
+    found = list(verify._findings(iter(tasks), 2))
+    assert [finding.number for finding in found] == list(range(11))
+    problems = {finding.number: finding.problems for finding in found if finding.problems}
+    assert list(problems) == [5] and "shard-00005.parquet or its rejected rows end the process" in problems[5][0]
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("count", [400_000, 1_200_000])
+def test_a_million_ids_are_verified_within_a_minute_and_two_gib(tmp_path: Path, count: int) -> None:
+    """L18, with two workers on two cores that have nothing else to do."""
+    from benchmarks.verify_scale import measure
+    from benchmarks.verify_scale import write_run as synthesise
+
+    synthesise(tmp_path / "run", count)
+    found = measure(tmp_path / "run", workers=2)
+    assert found["seconds"] < 60 and found["peak_mib"] < 2048, found

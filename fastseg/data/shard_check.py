@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastseg.data import shards
+from fastseg.data.places import answered
 from fastseg.data.shard_digest import table_digests
 from fastseg.data.shard_reader import footer_facts
 from fastseg.data.shard_seal import file_digests
@@ -46,8 +47,7 @@ def check_shard(path: Path, schema: pa.Schema = shards.SCHEMA) -> ShardReport:
     """The ids of a shard and every problem found by reading the whole of it."""
     report = ShardReport()
     try:
-        size = path.stat().st_size
-        with pa.BufferReader(path.read_bytes()) if size <= WHOLE else path.open("rb") as file:
+        with _opened(path) as file:
             report.problems += (f"{path}{problem}" for problem in _file_problems(file, path, schema, report))
     except FileNotFoundError:
         report.problems.append(f"{path} is missing")
@@ -55,6 +55,12 @@ def check_shard(path: Path, schema: pa.Schema = shards.SCHEMA) -> ShardReport:
         text = str(error).splitlines() or [type(error).__name__]
         report.problems.append(f"{path} cannot be read: {text[0]}")
     return report
+
+
+def _opened(path: Path) -> Any:
+    with answered(path):
+        size = path.stat().st_size
+        return pa.BufferReader(path.read_bytes()) if size <= WHOLE else path.open("rb")
 
 
 def _file_problems(file: Any, path: Path, schema: pa.Schema, report: ShardReport) -> Iterator[str]:
@@ -122,11 +128,12 @@ def _label_problem(frame_id: str, label: bytes, size: tuple[int, int], bins: lis
     """What is wrong with one label, or None: its bytes, its values, its histogram."""
     if min(size) < 1 or len(label) != size[0] * size[1]:
         return f"label of {frame_id!r} must be {size[0]} x {size[1]} bytes; got {len(label)}"
-    counts = np.bincount(np.frombuffer(label, np.uint8), minlength=256).tolist()
-    if sum(counts[:classes]) + counts[255] != len(label):
-        worst = max(value for value in range(classes, 255) if counts[value])
+    counts = np.bincount(np.frombuffer(label, np.uint8), minlength=256)
+    known = counts[:classes].tolist()
+    if sum(known) + int(counts[255]) != len(label):
+        worst = int(np.flatnonzero(counts[:255])[-1])
         return f"label of {frame_id!r} must hold 0..{classes - 1} or 255; got {worst}"
-    if bins != counts[:classes]:
+    if bins != known:
         return f"bins of {frame_id!r} do not count its label"
     return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,27 +17,6 @@ from fastseg.data.sources import open_source
 from fastseg.frames import Frame, FrameError
 
 READERS = {"folder png": "folder", "7scenes": "7scenes", "tum": "tum", "nyuv2": "nyuv2", "replica": "replica"}
-BUCKET = "s3://fastseg-test"
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """The address of an empty bucket on a server that lives as long as the tests; the environment leads there."""
-    for name in ("s3fs", "moto", "flask"):
-        if importlib.util.find_spec(name) is None:
-            pytest.skip(f"{name} is not installed; pip install 'fastseg[test]' brings it")
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-    with pytest.MonkeyPatch.context() as patch:
-        for key, value in (keys | {"AWS_ENDPOINT_URL": f"http://{host}:{port}"}).items():
-            patch.setenv(key, value)
-        UPath(BUCKET).fs.mkdir(BUCKET)
-        yield BUCKET
-    server.stop()
 
 
 @pytest.fixture(params=["memory", "s3"])
