@@ -69,6 +69,12 @@ class RoomTally:
         self.measured += measured
         self.seen["accepted" if room.floor_fraction >= FLOOR_SEEN else "accepted_without_floor"] += 1
 
+    def errors(self) -> dict[str, Any]:
+        """By how much up and floor miss the truth in accepted frames, one at least."""
+        floor = np.array(self.floor_m)
+        within = {"within_2cm": float((floor < 0.02).mean())}
+        return {"up_error_deg": median_95(np.array(self.up_deg)), "floor_error_m": {**median_95(floor), **within}}
+
     def agreement(self) -> dict[str, Any]:
         """Shares of equal labels and bins, and the table by exact label."""
         total, n = max(int(self.confusion.sum()), 1), self.n_height
@@ -106,9 +112,4 @@ def score_rooms(rooms: Rooms, labeller: Labeller, *, n_height: int = 10, n_norma
             tally.accept(answer, room, int((metres(frame) > 0).sum()))
     out: dict[str, Any] = {"frames": len(ids), "accepted": len(tally.up_deg), "reasons": dict(tally.reasons)}
     out["floor"] = {name: tally.seen[name] for name in ("floor_in_view", "accepted", "accepted_without_floor")}
-    if tally.up_deg:
-        errors = np.array(tally.floor_m)
-        out["up_error_deg"] = median_95(np.array(tally.up_deg))
-        out["floor_error_m"] = {**median_95(errors), "within_2cm": float((errors < 0.02).mean())}
-        out["agreement"] = tally.agreement()
-    return out
+    return out | (tally.errors() | {"agreement": tally.agreement()} if tally.up_deg else {})

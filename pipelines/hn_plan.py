@@ -33,6 +33,7 @@ class Tuning:
     seed             of --sample, and of the sample of frames that quantile edges come from
     height_edges     uniform bins, or quantile bins over a sample of the frames
     max_depth_m      depth beyond it is no measurement, for a sensor of known range
+    consensus_window frames away at which a vote counts half; 0: all of a scene alike, for poses that are exact
     gpus_per_worker  share of a GPU that a worker of --device cuda owns
     batch            frames that a worker of --device cuda labels at a time
     """
@@ -47,6 +48,7 @@ class Tuning:
     seed: int = 0
     height_edges: Literal["uniform", "quantile"] = "uniform"
     max_depth_m: float | None = None
+    consensus_window: float = 16.0
     gpus_per_worker: float = 0.25
     batch: int = 64
 
@@ -67,6 +69,7 @@ class MakeHNLabels:
     split         all, train or test (nyuv2)
     sample        draw so many frames, the same number from every scene as far as scenes are long enough
     limit         take at most so many frames, the first of the sorted ids
+    consensus     up and floor by a vote of the scene's frames: by their poses, or of a sequence's standing camera
     tuning        settings that few runs change
     hn            how a label is made
     """
@@ -83,6 +86,7 @@ class MakeHNLabels:
     split: str | None = None
     sample: int | None = None
     limit: int | None = None
+    consensus: Literal["none", "poses", "sequence"] = "none"
     tuning: Tuning = field(default_factory=Tuning)
     hn: HNConfig = field(default_factory=HNConfig)
 

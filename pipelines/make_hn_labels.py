@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 
 from fastseg.cli import run
 from fastseg.data.layouts import check_reader
@@ -34,10 +35,20 @@ def main(config: MakeHNLabels) -> int:
         shard_size=tuning.shard_size,
     )  # fmt: skip
     resolved = replace(config, root=str(at.root), out=str(out), hn=hn, workers=workers)
-    return fan_out(
+    run_it = fan_out if config.consensus == "none" else by_consensus(config, work)
+    return run_it(
         plan, work, out, workers=workers, address=config.address, timeout_s=tuning.timeout_s, frame_mb=tuning.frame_mb,
         worker_mb=tuning.worker_mb, max_reject=tuning.max_reject, about={"config": hn_plan.plain(asdict(resolved))},
     )  # fmt: skip
+
+
+def by_consensus(config: MakeHNLabels, work: AnyWork) -> Callable[..., int]:
+    """What runs a plan in place of `fan_out` when frames vote on up and floor; ValueError on a GPU."""
+    from pipelines.hn_consensus import label_by_consensus
+
+    if not isinstance(work, LabelFrame):
+        raise ValueError(f"--consensus {config.consensus} labels on the processor; leave --device {config.device} out")
+    return partial(label_by_consensus, config.consensus, config.tuning.consensus_window)
 
 
 def source_at(config: MakeHNLabels) -> SourceAt:

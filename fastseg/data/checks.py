@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fastseg.data.images import Depth, color_size, read_bytes
+from fastseg.data.images import UNCOMPRESSED, Depth, color_size, encoded_color, read_bytes
 from fastseg.data.places import answered, forget, holding, is_local, place, present, walk_files
 from fastseg.frames import Camera, Frame, FrameError
 
@@ -32,12 +32,6 @@ def existing_folder(path: Path | str) -> Path:
     return folder
 
 
-def is_folder(path: Path) -> bool:
-    """Whether the place is a folder, or what a store has for one; OSError when that cannot be found out."""
-    with answered(path):
-        return path.is_dir()
-
-
 def exists(path: Path) -> bool:
     """Whether there is such a file; FrameError `missing` when that cannot be found out."""
     try:
@@ -53,6 +47,15 @@ def inside(path: Path, root: Path) -> Path:
     if is_local(path) and not path.resolve().is_relative_to(root):
         raise FrameError("id", f"{path}: leads out of {root}; what a data set names must lie in it")
     return path
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; FrameError `missing` when that cannot be found out."""
+    try:
+        with answered(path):
+            return path.is_dir()
+    except OSError as error:
+        raise FrameError("missing", f"{path}: cannot be looked at ({error.strerror})") from error
 
 
 def stems(folder: Path, root: Path, endings: tuple[str, ...], prefix: str = "") -> list[str]:
@@ -78,7 +81,7 @@ def checked_ids(ids: Iterable[str], root: Path, expected: str) -> list[str]:
     """
     names = sorted(ids)
     if not names:
-        raise ValueError(f"{root}: holds no frames; expected {expected}, and {holding(root)}")
+        raise ValueError(f"{root}: holds no frames; expected {expected}; {holding(root)}")
     seen: dict[str, str] = {}
     for name in names:
         check_id(name, root)
@@ -112,9 +115,16 @@ def found(stem: Path, endings: tuple[str, ...], what: str) -> Path:
 
 
 def read_color(path: Path, size: tuple[int, int], depth_path: Path) -> bytes:
-    """The colour file's bytes, checked to be whole and of the depth's (height, width); FrameError `size` otherwise."""
+    """The colour file's bytes, checked to be whole and of the depth's (height, width); FrameError `size` otherwise.
+
+    JPEG, PNG and WebP pass through untouched; what is uncompressed comes as a PNG (`images.encoded_color`).
+    """
     data = read_bytes(path)
-    check_size(color_size(data, str(path)), size, f"{path}: colour", f"depth in {depth_path}")
+    if path.suffix.lower() in UNCOMPRESSED:
+        data, got = encoded_color(data, str(path))
+    else:
+        got = color_size(data, str(path))
+    check_size(got, size, f"{path}: colour", f"depth in {depth_path}")
     return data
 
 

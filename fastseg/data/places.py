@@ -21,6 +21,7 @@ from fastseg.frames import FrameError
 
 LISTINGS = Listings()
 STORE = re.compile(r"([a-z][a-z0-9+.]+)://")
+NO_KEYS = {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"}
 PACKAGES = {"s3": "fastseg[s3]", "s3a": "fastseg[s3]", "gs": "fastseg[gcs]", "gcs": "fastseg[gcs]"}
 
 
@@ -124,7 +125,7 @@ def holding(folder: Path) -> str:
             above = next((p for p in folder.parents if p.is_dir()), None)
             what = "it is a file" if folder.exists() else "there is none"
             return f"{what}; {above} {_holds(above)}" if above is not None and str(above) != "/" else what
-    return f"it {_holds(folder)}"
+    return f"{folder} {_holds(folder)}"
 
 
 def _holds(folder: Path) -> str:
@@ -206,7 +207,8 @@ def answered(path: Path) -> Iterator[None]:
     except Exception as error:
         if is_local(path):
             raise
-        raise OSError(errno.EIO, _line(error), str(path)) from error
+        known = any(kind.__name__ in NO_KEYS for kind in type(error).__mro__)
+        raise OSError(errno.EACCES if known else errno.EIO, _line(error), str(path)) from error
 
 
 def _as_os_error(error: OSError, path: Path) -> OSError:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from fastseg.frames import Frame
 from fastseg.labels.hn import HNConfig
 
 Double = npt.NDArray[np.float64]
@@ -40,6 +41,7 @@ class ConsensusConfig:
     near_m         votes for a floor so far from another support it; half of them must lie so near to the outcome
     max_apart_deg  a frame's own gravity departs from the outcome by at most this
     max_below_m    a frame's own lowest points (its floor, found alone) lie at most so far below the outcome
+    max_below      at most this part of the points of a frame that is rescued lie farther than that below it
     """
 
     window: float = 16.0
@@ -48,9 +50,10 @@ class ConsensusConfig:
     near_m: float = 0.05
     max_apart_deg: float = 6.0
     max_below_m: float = 0.3
+    max_below: float = 0.05
 
     def __post_init__(self) -> None:
-        lengths = (self.max_spread_deg, self.near_m, self.max_apart_deg, self.max_below_m)
+        lengths = (self.max_spread_deg, self.near_m, self.max_apart_deg, self.max_below_m, self.max_below)
         if not (0 <= self.window < np.inf and self.fewest >= 1 and all(0 < x < np.inf for x in lengths)):
             raise ValueError(
                 "a consensus takes a window of 0 or more frames, 1 vote at least, and finite limits above 0; "
@@ -237,6 +240,15 @@ def _contradiction(own: Estimates, i: int, up: Double, floor_m: float, config: C
     if bool(degrees_between(unit(own.up[i]), up) > config.max_apart_deg):
         return "apart"
     return "below" if own.floor_m[i] < floor_m - config.max_below_m else ""
+
+
+def part_below(frame: Frame, up: Double, floor_m: float, by_m: float) -> float:
+    """The part of the measured points (every eighth row and column) that lie more than `by_m` metres below a floor."""
+    v, u = np.mgrid[: frame.camera.height : 8, : frame.camera.width : 8]
+    z, k = frame.depth[::8, ::8].astype(np.float64) * frame.depth_scale, frame.camera
+    known = np.isfinite(z) & (z > 0)
+    points = np.stack([(u - k.cx) / k.fx * z, (v - k.cy) / k.fy * z, z])[:, known]
+    return float((up @ points < floor_m - by_m).mean()) if known.any() else 0.0
 
 
 def usable(pose: Double) -> npt.NDArray[np.bool_]:

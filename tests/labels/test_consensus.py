@@ -20,6 +20,7 @@ from fastseg.labels.consensus import (
     by_poses,
     degrees_between,
     floor_vote,
+    part_below,
     unit,
     up_vote,
     weighted_median,
@@ -200,6 +201,14 @@ def test_frames_of_a_standing_camera_share_a_plane_without_poses() -> None:
     for i in np.flatnonzero(runs == runs[0]):
         assert planes.reason[i] == "" and degrees_between(planes.up[i], unit(exact.up)) < 1
         assert abs(planes.floor_m[i] - exact.floor_m) < 0.03
+
+
+def test_points_below_a_floor_are_counted() -> None:
+    frame, exact = path()[0]
+    assert part_below(frame, exact.up, exact.floor_m, 0.3) < 0.01
+    assert part_below(frame, exact.up, exact.floor_m + 1, 0.3) > 0.2
+    empty = replace(frame, depth=np.zeros_like(frame.depth))
+    assert part_below(empty, exact.up, exact.floor_m, 0.3) == 0
 
 
 def test_a_setting_that_suits_no_scene_is_refused() -> None:
