@@ -150,7 +150,17 @@ def _reworded(message: str) -> str:
     line = re.sub(r"^Unexpected config:.*", "the --config file must hold lines `option: value`", line)
     line = re.sub(r"Does not validate against any of the Union subtypes .*Given value: (.*)", _union, line)
     line = re.sub(r"Expected an? (.+?)\. Got value: (.*)", r"expected \1; got \2", line)
-    return re.sub(r"the following arguments are required: ([\w.]+)", r"option --\1 is required", line)
+    line = re.sub(r"Literal\[([^]]*)\]", _choices, line)
+    return re.sub(r"the following arguments are required: ([\w., ]+)", _missing, line)
+
+
+def _choices(match: re.Match[str]) -> str:
+    return " or ".join(word.strip(" '\"") for word in match[1].split(","))
+
+
+def _missing(match: re.Match[str]) -> str:
+    names = [f"--{name}" for name in re.findall(r"[\w.]+", match[1])]
+    return f"option {names[0]} is required" if len(names) == 1 else f"options {', '.join(names)} are required"
 
 
 def _union(match: re.Match[str]) -> str:

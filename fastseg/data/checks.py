@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseg.data.images import UNCOMPRESSED, Depth, color_size, encoded_color, read_bytes
-from fastseg.data.places import answered, holding, place, walk_files
+from fastseg.data.places import answered, forget, holding, is_local, place, present, walk_files
 from fastseg.frames import Camera, Frame, FrameError
 
 Pose = npt.NDArray[np.float64]
@@ -21,11 +21,13 @@ MAX_SKEW = 5e-3  # of R^T R from the identity: 7-Scenes poses printed to 7 digit
 
 
 def existing_folder(path: Path | str) -> Path:
-    """The place `path`; FileNotFoundError with one sentence when it is no folder."""
+    """The place `path`; FileNotFoundError with one sentence when it is no folder.
+
+    What an earlier reader in this process was told of its files is forgotten: they may have changed since.
+    """
     folder = place(path)
-    with answered(folder):
-        there = folder.is_dir()
-    if not there:
+    forget(folder)
+    if not is_folder(folder):
         raise FileNotFoundError(f"{folder}: expected a folder with the data set; {holding(folder)}")
     return folder
 
@@ -33,12 +35,18 @@ def existing_folder(path: Path | str) -> Path:
 def exists(path: Path) -> bool:
     """Whether there is such a file; FrameError `missing` when that cannot be found out."""
     try:
-        with answered(path):
-            return path.exists()
+        return present(path)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             return False
         raise FrameError("missing", f"{path}: cannot be looked at ({error.strerror})") from error
+
+
+def inside(path: Path, root: Path) -> Path:
+    """`path` when it lies below `root` with its links resolved; FrameError `id` otherwise."""
+    if is_local(path) and not path.resolve().is_relative_to(root):
+        raise FrameError("id", f"{path}: leads out of {root}; what a data set names must lie in it")
+    return path
 
 
 def is_folder(path: Path) -> bool:
@@ -73,7 +81,7 @@ def checked_ids(ids: Iterable[str], root: Path, expected: str) -> list[str]:
     """
     names = sorted(ids)
     if not names:
-        raise ValueError(f"{root}: holds no frames; expected {expected}, and {holding(root)}")
+        raise ValueError(f"{root}: holds no frames; expected {expected}; {holding(root)}")
     seen: dict[str, str] = {}
     for name in names:
         check_id(name, root)

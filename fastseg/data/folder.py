@@ -27,6 +27,8 @@ from fastseg.data.checks import (
     existing_folder,
     exists,
     found,
+    inside,
+    is_folder,
     read_color,
     read_pose,
     stems,
@@ -62,10 +64,12 @@ class Folder:
         self, root: Path | str, depth_scale: float | None = None, intrinsics: Path | str | None = None
     ) -> None:
         self.root = existing_folder(root)
-        self.about = read_intrinsics(place(intrinsics) if intrinsics else self.root / "intrinsics.json")
+        self.about = read_intrinsics(
+            place(intrinsics) if intrinsics else inside(self.root / "intrinsics.json", self.root)
+        )
         if depth_scale is not None:
             self.about = replace(self.about, depth_scale=checked_scale(depth_scale, "depth_scale"))
-        if self.about.color is not None and not exists(self.root / self.about.color):
+        if self.about.color is not None and not is_folder(self.root / self.about.color):
             hint = f'{holding(self.root)}; for depth without colour say "color": null in {self.about.path}'
             raise FileNotFoundError(f"{self.root / self.about.color}: expected the colour folder; {hint}")
 
@@ -95,7 +99,9 @@ class Folder:
                 "scale", f"{self.about.path}: uint16 depth needs depth_scale, metres a unit; {path} has it"
             )
         frame = Frame(frame_id, depth, 1.0 if scale is None else scale, self.about.camera, image)
-        return checked_frame(replace(frame, pose=read_pose(pose)) if exists(pose) else frame, str(path))
+        return checked_frame(
+            replace(frame, pose=read_pose(inside(pose, self.root))) if exists(pose) else frame, str(path)
+        )
 
     def inputs(self, frame_id: str) -> list[str]:
         """The files behind the frame, those that exist (as they were listed the first time it was asked)."""
@@ -117,12 +123,7 @@ class Folder:
         return found
 
     def _stems(self, folder: str, endings: tuple[str, ...]) -> list[str]:
-        below = existing_folder(self.root / folder)
-        if not below.is_relative_to(self.root):
-            raise FrameError(
-                "id", f"{self.root / folder}: a link out of {self.root} is not followed; name that as the root"
-            )
-        return stems(below, self.root, endings)
+        return stems(inside(existing_folder(self.root / folder), self.root), self.root, endings)
 
     def _pose_path(self, frame_id: str) -> Path:
         return self.root / self.about.poses / f"{frame_id}.txt"

@@ -7,6 +7,7 @@ from fsspec's (FSSPEC_S3_ENDPOINT_URL, ...): never from a path, which is written
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 from collections.abc import Iterator
@@ -15,9 +16,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+from fastseg.data.listings import Listed, Listings, listed
 from fastseg.frames import FrameError
 
+LISTINGS = Listings()
 STORE = re.compile(r"([a-z][a-z0-9+.]+)://")
+NO_KEYS = {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"}
 PACKAGES = {"s3": "fastseg[s3]", "s3a": "fastseg[s3]", "gs": "fastseg[gcs]", "gcs": "fastseg[gcs]"}
 
 
@@ -45,17 +49,26 @@ def place(text: str | Path) -> Path:
 
 
 def _store(text: str, protocol: str) -> Path:
-    from fsspec import available_protocols, get_filesystem_class
     from upath import UPath
 
+    try:
+        _check_protocol(protocol)
+    except (ValueError, ImportError) as error:
+        raise type(error)(f"{text}: {error}") from error
+    return cast(Path, UPath(text, use_listings_cache=False))  # see LISTINGS; its own is slow when large
+
+
+@functools.cache
+def _check_protocol(protocol: str) -> None:
+    from fsspec import available_protocols, get_filesystem_class
+
     if protocol not in available_protocols():
-        raise ValueError(f"{text}: unknown protocol {protocol}; expected a folder, s3://, gs:// or one of fsspec's")
+        raise ValueError(f"unknown protocol {protocol}; expected a folder, s3://, gs:// or one of fsspec's")
     try:
         get_filesystem_class(protocol)
     except ImportError as error:
         need = PACKAGES.get(protocol, "its package")
-        raise ImportError(f"{text}: {protocol}:// needs a package; install {need} ({error})") from error
-    return cast(Path, UPath(text))
+        raise ImportError(f"{protocol}:// needs a package; install {need} ({error})") from error
 
 
 def is_local(path: Path) -> bool:
@@ -75,9 +88,10 @@ def walk_files(folder: Path, root: Path | None = None) -> Iterator[tuple[str, st
     store, top = cast(Any, folder), str(folder).rstrip("/")
     with answered(folder):
         start = store.path.rstrip("/") + "/"
-        keys = [key for key in store.fs.find(store.path) if key.startswith(start) and not key.endswith("/")]
-    for key in keys:
-        name = key[len(start) :]
+        entries = store.fs.find(store.path, detail=True).items()
+    names = {key[len(start) :]: listed(about) for key, about in entries if key.startswith(start) and key[-1] != "/"}
+    LISTINGS.remember(top, {f"{top}/{name}": about for name, about in names.items()})
+    for name in names:
         if not any(part.startswith(".") and part.strip(".") for part in name.split("/")):  # `..` is for the id check
             yield name, f"{top}/{name}"
 
@@ -111,7 +125,7 @@ def holding(folder: Path) -> str:
             above = next((p for p in folder.parents if p.is_dir()), None)
             what = "it is a file" if folder.exists() else "there is none"
             return f"{what}; {above} {_holds(above)}" if above is not None and str(above) != "/" else what
-    return f"it {_holds(folder)}"
+    return f"{folder} {_holds(folder)}"
 
 
 def _holds(folder: Path) -> str:
@@ -127,25 +141,39 @@ def _holds(folder: Path) -> str:
 
 def size_of(name: str) -> int:
     """Bytes of the file of that full name (as `inputs` gives it); OSError when there is none."""
-    path = _named(name)
-    with answered(path):
-        return int(path.stat().st_size)
+    return _about(name).size if STORE.match(name) else os.stat(name).st_size
 
 
 def tag_of(name: str) -> str:
     """What a store says of the file's content (its ETag, checksum or time of change); `""` for a local file."""
-    path = _named(name)
-    if is_local(path):
-        return ""
+    return _about(name).tag if STORE.match(name) else ""
+
+
+def forget(folder: Path) -> None:
+    """Ask a store anew about the files in the folder from now on."""
+    if not is_local(folder):
+        LISTINGS.forget(str(folder).rstrip("/"))
+
+
+def present(path: Path) -> bool:
+    """Whether there is such a file; OSError when that cannot be found out."""
+    if not is_local(path) and LISTINGS.knows(str(path)):
+        return LISTINGS.get(str(path)) is not None
     with answered(path):
-        about = cast(Any, path).fs.info(cast(Any, path).path)
-    found = (about.get(key) for key in ("ETag", "etag", "md5Hash", "crc32c", "LastModified", "mtime", "created"))
-    return next((str(value).strip('"') for value in found if value), "")
+        return path.exists()
+
+
+def _about(name: str) -> Listed:
+    if known := LISTINGS.get(name):
+        return known
+    path = cast(Any, place(name))
+    with answered(path):
+        return listed(path.fs.info(path.path))
 
 
 def read_whole(name: str) -> bytes:
     """All bytes of the file of that full name; OSError when it cannot be read."""
-    return read_at_most(_named(name), None)
+    return read_at_most(place(name) if STORE.match(name) else Path(name), None)
 
 
 def read_at_most(path: Path, most: int | None) -> bytes:
@@ -167,10 +195,6 @@ def _check_bytes(size: int, most: int | None, path: Path) -> None:
         raise FrameError("too-large", f"{path}: expected at most {most} bytes; got {size} or more", size)
 
 
-def _named(name: str) -> Path:
-    return place(name) if STORE.match(name) else Path(name)
-
-
 @contextmanager
 def answered(path: Path) -> Iterator[None]:
     """Turns what a store's client raises (no keys, no connection, ...) into an OSError that names the path."""
@@ -183,7 +207,8 @@ def answered(path: Path) -> Iterator[None]:
     except Exception as error:
         if is_local(path):
             raise
-        raise OSError(errno.EIO, _line(error), str(path)) from error
+        known = any(kind.__name__ in NO_KEYS for kind in type(error).__mro__)
+        raise OSError(errno.EACCES if known else errno.EIO, _line(error), str(path)) from error
 
 
 def _as_os_error(error: OSError, path: Path) -> OSError:

@@ -23,6 +23,8 @@ from fastseg.data.checks import (
     existing_folder,
     exists,
     found,
+    inside,
+    is_folder,
     read_color,
     stems,
 )
@@ -42,11 +44,11 @@ class Replica:
         self.root = existing_folder(root)
         self.depth_scale = checked_scale(0.001 if depth_scale is None else depth_scale, "depth_scale")
         self._poses = self.root / "poses_estimated.txt"
-        self._rows = read_lines(self._poses, "16 numbers a frame") if exists(self._poses) else []
+        self._rows = read_lines(inside(self._poses, self.root), "16 numbers a frame") if exists(self._poses) else []
 
     def ids(self) -> list[str]:
         """The sorted ids of every frame that has depth or colour; ValueError or FrameError `id` as `checked_ids`."""
-        folders = [folder for name in ("depth", "rgb") if exists(folder := self.root / name)]
+        folders = [folder for name in ("depth", "rgb") if is_folder(folder := self.root / name)]
         names = {name for folder in folders for name in stems(folder, self.root, COLOR_ENDINGS)}
         return checked_ids(names, self.root, "depth/NNNN.png")
 

@@ -22,6 +22,7 @@ from fastseg.data.checks import (
     existing_folder,
     exists,
     found,
+    inside,
     read_color,
     read_numbers,
     read_pose,
@@ -51,7 +52,7 @@ class SevenScenes:
         self._numbers = PUBLISHED
         self._given = exists(self._intrinsics)
         if self._given:
-            matrix = read_numbers(self._intrinsics, 3, 3, "an intrinsic matrix")
+            matrix = read_numbers(inside(self._intrinsics, self.root), 3, 3, "an intrinsic matrix")
             self._numbers = (float(matrix[0, 0]), float(matrix[1, 1]), float(matrix[0, 2]), float(matrix[1, 2]))
             self._check_matrix(matrix)
 
@@ -74,7 +75,12 @@ class SevenScenes:
         image = read_color(found(self.root / frame_id, COLOR_ENDINGS, "colour"), size, path)
         pose = self._pose_path(frame_id)
         frame = Frame(
-            frame_id, depth, self.depth_scale, self._camera(size), image, read_pose(pose) if exists(pose) else None
+            frame_id,
+            depth,
+            self.depth_scale,
+            self._camera(size),
+            image,
+            read_pose(inside(pose, self.root)) if exists(pose) else None,
         )
         return checked_frame(frame, str(path))
 

@@ -63,7 +63,7 @@ def open_source(
     given = {"depth_scale": depth_scale, "intrinsics": intrinsics, "camera": camera, "split": split}
     for name, value in given.items():
         if value is not None and name not in TAKES[reader]:
-            raise ValueError(f"reader {reader} takes no {name}; got {value!r}")
+            raise ValueError(f"reader {reader} takes no {name}; got {value}")
     return _opened(reader, root, depth_scale, intrinsics, camera, split)
 
 

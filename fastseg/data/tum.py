@@ -23,6 +23,7 @@ from fastseg.data.checks import (
     checked_ids,
     existing_folder,
     exists,
+    inside,
     read_color,
 )
 from fastseg.data.folder import read_lines
@@ -72,7 +73,7 @@ class Tum:
         self._associate()
 
     def _associate(self) -> None:
-        depths, colors = read_list(self.root / "depth.txt"), read_list(self.root / "rgb.txt")
+        depths, colors = read_list(self._list("depth")), read_list(self._list("rgb"))
         pairs = associate([d[0] for d in depths], [c[0] for c in colors], self.max_difference_s)
         self._color_times = sorted(time for time, _ in colors)
         self._depth_times = sorted(time for time, _ in depths)
@@ -80,7 +81,7 @@ class Tum:
         used = set(pairs.values())
         self._time_of = {path: time for time, path in depths}
         self._alone = {path: time for j, (time, path) in enumerate(colors) if j not in used}
-        self._poses = read_poses(self.root / "groundtruth.txt")
+        self._poses = read_poses(self._list("groundtruth"))
         self._pose_times = list(self._poses)
         self._path_of = {_stem(path): path for path in (*self._alone, *self._time_of)}
         listed = [_stem(path) for _, path in depths] + [_stem(path) for path in self._alone]
@@ -115,12 +116,12 @@ class Tum:
             raise FrameError("missing", f"{self.root}: expected a frame {frame_id!r} in depth.txt; there is none")
         return self._path_of[frame_id]
 
+    def _list(self, name: str) -> Path:
+        return inside(self.root / f"{name}.txt", self.root)
+
     def _inside(self, listed: str) -> Path:
-        path = self.root / listed
         check_id(listed, self.root)
-        if not path.resolve().is_relative_to(self.root):
-            raise FrameError("id", f"{path}: leads out of {self.root}")
-        return path
+        return inside(self.root / listed, self.root)
 
     def _unmatched(self, path: Path, time: float, times: list[float], what: str) -> FrameError:
         gap = abs(nearest(times, time) - time)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from fastseg.data.places import is_local, place, read_whole, size_of, tag_of, walk_files
+from fastseg.data.places import forget, is_local, place, present, read_whole, size_of, tag_of, walk_files
 from fastseg.frames import FrameError
 
 
@@ -94,6 +94,19 @@ def test_a_store_tells_when_a_file_changed(memory: UPath) -> None:
     (memory / "x").write_bytes(b"2")
     assert before != tag_of("memory://places-test/x") and before
     assert tag_of(os.devnull) == ""
+
+
+def test_a_listing_answers_for_its_files_until_the_folder_is_opened_anew(memory: UPath) -> None:
+    root = place("memory://places-test")
+    fill(root)
+    assert len(list(walk_files(root))) == 3
+    root.fs.store.clear()  # type: ignore[attr-defined]
+    assert present(root / "a.png") and size_of("memory://places-test/a.png") == 5
+    assert not present(root / "new.png")
+    forget(root)
+    assert not present(root / "a.png")
+    fill(root)
+    assert present(root / "a.png")
 
 
 def test_a_local_place_needs_no_library_of_stores() -> None:
