@@ -57,10 +57,12 @@ class Flight:
                 os.unlink(self._path)
 
 
-def read_flight(path: str) -> tuple[int, int, bool] | None:
-    """The first frame in work, how many, and whether their process ended itself as stuck; None without a note."""
+def take_flight(path: str) -> tuple[int, int, bool] | None:
+    """Read and remove a dead worker's note: the first frame in work, how many, and whether it was stuck; or None."""
     try:
         content = Path(path).read_bytes() if path else b""
+        if path:
+            os.unlink(path)
     except OSError:
         return None
     if len(content) < HEAD.size:

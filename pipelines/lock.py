@@ -96,16 +96,17 @@ class Holder:
     def __str__(self) -> str:
         return f"pid {self.pid}, host {self.host}, boot {self.boot}"
 
-    def dead(self) -> bool:
-        """Whether its process is gone (on this machine, since this boot), or it has shown no life for long."""
-        if self.host == platform.node() and self.boot == _boot():
-            try:
-                os.kill(self.pid, 0)
-            except ProcessLookupError:
-                return True
-            except PermissionError:
-                pass  # another user's process: alive
-        return time.time() - self.beat > STALE_S
+    def ended(self) -> bool:
+        """Whether its process was one of this machine, since this boot, and is gone."""
+        if (self.host, self.boot) != (platform.node(), _boot()):
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass  # another user's process: alive
+        return False
 
 
 def _me() -> Holder:
@@ -141,12 +142,22 @@ def _take(path: Path, me: Holder) -> None:
     for _ in range(3):
         before = _read(path)
         if before is not None:
-            if not before.dead():
+            if not _dead(path, before):
                 raise _at_work(path, str(before))
             path.unlink(missing_ok=True)
         if _create(path, me):
             return
     raise _at_work(path, "unknown")
+
+
+def _dead(path: Path, holder: Holder) -> bool:
+    """Whether the holder is gone, or has shown no life for long: not by its clock, and not while one looks on."""
+    if holder.ended():
+        return True
+    if time.time() - holder.beat <= STALE_S:
+        return False
+    time.sleep(1.5 * BEAT_S)  # clocks of two machines may disagree: a living driver shows within this
+    return _read(path) in (None, holder)
 
 
 def _read(path: Path) -> Holder | None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from fastseg.data.shards import Row
 from fastseg.frames import FrameError
-from pipelines.guard import read_flight
+from pipelines.guard import take_flight
 from pipelines.one_shard import ShardJob
 from pipelines.rows import rejected_row
 
@@ -29,12 +29,16 @@ SAYS = {
 }
 
 
-def suspects(job: ShardJob, group: Group | None = None) -> tuple[Group, bool]:
-    """The frames of a job, or of one of its groups, that were in work when the worker died; whether it was stuck."""
+def suspects(job: ShardJob, group: Group | None, here: bool) -> tuple[Group, bool]:
+    """The frames of a job, or of one of its groups, that were in work when the worker died; whether it was stuck.
+
+    The note is removed: the next worker may die before it begins one. here: workers run on this machine, so without a
+    note none of their frames had begun; a note of another machine may be out of reach, and then all are suspects.
+    """
     tried = group if group is not None else tuple(i for i in job.ids if i not in job.settled)
-    note = read_flight(flight_of(job, group))
+    note = take_flight(flight_of(job, group))
     if note is None:
-        return tried, False
+        return () if here else tried, False
     first, count, stuck = note
     named = set(job.ids[first : first + count])
     return tuple(i for i in tried if i in named), stuck

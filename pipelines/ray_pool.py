@@ -91,7 +91,7 @@ class RayPool:
             print(f"memory is short: going on with {self._slots} workers", file=sys.stderr)
             fate = Fate.LOST
         if fate is not Fate.LOST:
-            among, stuck = suspects(errand.job, errand.group)
+            among, stuck = suspects(errand.job, errand.group, here=self._address is None)
             if among:
                 self._died(errand, among, stuck, "memory" if fate is Fate.NO_MEMORY else "crash")
                 return None

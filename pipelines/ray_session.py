@@ -88,5 +88,5 @@ def slots(workers: int, worker_mb: int, num_gpus: float) -> int:
     if fits[scarce] >= workers:
         return workers
     found = max(fits[scarce], 1)
-    print(f"{found} of {workers} workers: there is no {scarce} for more", file=sys.stderr)
+    print(f"{found} of {workers} workers: no {scarce} for more", file=sys.stderr)
     return found

@@ -72,7 +72,7 @@ def kill(process: subprocess.Popen[str], whole_tree: bool) -> int:
 
 def test_l1_workers_killed_every_two_seconds(ray_log: Path, tmp_path: Path, figures: dict[str, Any]) -> None:
     until, dead = threading.Event(), list[int]()
-    thread = killer(ray_log, 2.0, 1000, dead, until)
+    thread = killer(ray_log, 2.0, 25, dead, until)
     plan = toy_work.plan(2000, suffix="-slow")
     assert run(tmp_path, plan, 2) == 0
     until.set()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.guard import Flight, read_flight
+from pipelines.guard import Flight
 from pipelines.one_shard import ShardJob
 from pipelines.poison import ATTEMPTS, Group, Isolation, flight_of, suspects
 
@@ -78,15 +78,24 @@ def test_a_group_lost_with_its_node_is_tried_again_and_not_blamed() -> None:
 
 def test_the_note_outlives_its_process_and_names_who_was_in_work(tmp_path: Path) -> None:
     noted = job(str(tmp_path / "note.tmp"))
-    assert suspects(noted) == (IDS, False)
-    flight = Flight(noted.flight)
-    flight.note(3, 2)
-    assert suspects(noted) == (("03", "04"), False)
-    flight.note(3, 0)
-    assert suspects(noted) == ((), False)
-    flight.note(9, 1)
-    (tmp_path / "note.tmp").open("ab").write(b"Timeout (0:00:02)!\n")
-    assert suspects(noted) == (("09",), True)
+
+    def left(first: int, count: int, words: bytes = b"") -> tuple[Group, bool]:
+        Flight(noted.flight).note(first, count)
+        with open(noted.flight, "ab") as file:
+            file.write(words)
+        return suspects(noted, None, here=True)
+
+    assert left(3, 2) == (("03", "04"), False)
+    assert left(3, 0) == ((), False)
+    assert left(9, 1, b"Timeout (0:00:02)!\n") == (("09",), True)
+    assert list(tmp_path.iterdir()) == []
+    assert suspects(noted, None, here=True) == ((), False), "its worker had not begun"
+    assert suspects(noted, None, here=False) == (IDS, False), "its note may lie on another machine"
     assert flight_of(noted, ("09", "10")) != noted.flight
+
+
+def test_a_note_goes_with_the_shard(tmp_path: Path) -> None:
+    flight = Flight(str(tmp_path / "note.tmp"))
+    flight.note(1, 1)
     flight.close()
-    assert read_flight(noted.flight) is None and list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []

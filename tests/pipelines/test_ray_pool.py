@@ -64,7 +64,7 @@ def test_no_more_workers_run_than_there_is_memory_for(
     ray_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path, toy_work.plan(9), 2, worker_mb=10**6) == 0
-    assert "1 of 2 workers: there is no memory for more" in capsys.readouterr().err
+    assert "1 of 2 workers: no memory for more" in capsys.readouterr().err
     assert len(rows(tmp_path, "labels")) == 9
 
 
