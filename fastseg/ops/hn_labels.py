@@ -89,7 +89,7 @@ def hn_labels(
     return _call("hn_labels", depth, camera, depth_scale, windows, stride, rules, priors, bins, threads, outputs)
 
 
-@arrays.outside_graphs
+@outside_graphs
 def hn_labels_given(
     depth: arrays.Array, camera: Camera, up: npt.NDArray[Any], floor_m: npt.NDArray[Any] | float, *,
     depth_scale: float = 1.0, height_edges: Sequence[float] = uniform_edges(10, 2.5), n_normal: int = 2,
