@@ -93,7 +93,8 @@ def labelled(config: Config, folder: Path) -> tuple[dict[str, Any], list[Sample]
     alone = 1e3 * max(config.workers, 1) / sum(parts.values())
     frames = about["counts"]["frames"]
     shards = sum(path.stat().st_size for path in (out / "labels").glob("*.parquet"))
-    at = [s.shards * SHARD for s in samples]
+    busy = [s for s in samples if s.workers and s.shards]  # without start and end
+    at = [s.shards * SHARD for s in busy]
     used = [max(seconds) for seconds in zip(*(s.cpu_s for s in samples), strict=True)]
     return {
         "case": f"{config.size} folder, {config.workers} workers", "frames": frames, "counts": about["counts"],
@@ -106,7 +107,7 @@ def labelled(config: Config, folder: Path) -> tuple[dict[str, Any], list[Sample]
         "cpu_ms_a_frame": dict(zip(("driver", "workers", "ray"), (1e3 * s / frames for s in used), strict=True)),
         "bytes_read_a_frame": bytes_read, "bytes_written_a_frame": shards / frames,
         "peak_mb": {name: max((getattr(s, name) for s in samples), default=0.0) for name in WATCHED},
-        "mb_per_10k_frames": {name: slope(at, [getattr(s, name) for s in samples]) for name in WATCHED},
+        "mb_per_10k_frames": {name: slope(at, [getattr(s, name) for s in busy]) for name in WATCHED},
     }, samples, parts  # fmt: skip
 
 

@@ -60,9 +60,9 @@ def test_the_steady_rate_leaves_start_and_end_out() -> None:
 def test_a_run_is_watched_while_it_goes_on_and_its_failure_is_told(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "shard-00000.parquet").write_bytes(b"")
-    seconds, samples = watched(["-c", "import time; time.sleep(0.6)"], tmp_path, 0.1)
-    assert 0.6 <= seconds < 30 and samples and samples[-1].shards == 1
-    assert 1 < samples[-1].driver < 100 and samples[-1].workers == 0
+    seconds, samples = watched(["-c", "import time; time.sleep(2)"], tmp_path, 0.1)
+    assert seconds >= 2 and samples and samples[-1].shards == 1
+    assert 1 < max(sample.driver for sample in samples) < 100 and samples[-1].workers == 0
     with pytest.raises(ValueError, match="exit code 3: what went wrong"):
         watched(["-c", "import sys; print('what went wrong', file=sys.stderr); sys.exit(3)"], tmp_path, 0.1)
 
