@@ -7,7 +7,9 @@ frames_per_second            frames over the wall seconds of the whole command, 
 frames_per_second_verified   the same with the seconds of `fastseg verify` added
 frames_per_second_steady     between the first and the last shard: start and end left out
 share_of_parts               frames_per_second over what `workers` processes would do if they did the parts and no more
-mb_per_10k_frames            growth of the driver and of the largest worker after the first fifth
+cpu_ms_a_frame               processor time of driver, workers and Ray's processes
+mb_per_10k_frames            growth of the driver, of the largest worker and of Ray's processes after the first fifth
+Frames of another size than 480x640 (`--size 48x64 --frames 100000`) are for the growth: nothing is projected from them.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pipeline_corpus import write_corpus
-from benchmarks.pipeline_parts import parts_ms
+from benchmarks.pipeline_parts import parts_ms, settings
 from benchmarks.pipeline_projection import projection
 from benchmarks.pipeline_watch import CHECKOUT, Sample, slope, steady_rate, watched
 from benchmarks.record import stamp, write_json
@@ -35,6 +37,7 @@ from fastseg.cli import run
 from fastseg.data.folder import Folder
 
 SHARD = 64
+WATCHED = ("driver", "worker", "others")
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,19 @@ def labelled(config: Config, folder: Path) -> tuple[dict[str, Any], list[Sample]
     root, out = folder / "corpus", folder / "out"
     bytes_read = write_corpus(root, config.frames, config.distinct, height, width, config.seed)
     words = ["-m", "pipelines.make_hn_labels", "--reader", "folder", "--root", str(root), "--out", str(out)]
+    hn = settings(height)
+    words += [f"--hn.{name}={getattr(hn, name)}" for name in ("radius", "gravity_radius", "stride")]
     seconds, samples = watched([*words, "--workers", str(config.workers)], out, config.every_s)
     about = json.loads((out / "run.json").read_text("utf-8"))
     verify_s, told = verified(out)
     ids = Folder(root).ids()
-    parts = parts_ms(root, ids[: min(config.distinct, 256)], SHARD, folder)
+    parts = parts_ms(root, ids[: min(config.distinct, 256)], hn, SHARD, folder)
     alone = 1e3 * max(config.workers, 1) / sum(parts.values())
     frames = about["counts"]["frames"]
     shards = sum(path.stat().st_size for path in (out / "labels").glob("*.parquet"))
-    at = [s.shards * SHARD for s in samples]
+    busy = [s for s in samples if s.workers and s.shards]  # without start and end
+    at = [s.shards * SHARD for s in busy]
+    used = [max(seconds) for seconds in zip(*(s.cpu_s for s in samples), strict=True)]
     return {
         "case": f"{config.size} folder, {config.workers} workers", "frames": frames, "counts": about["counts"],
         "wall_s": seconds, "verify_s": verify_s, "verify": told,
@@ -97,9 +104,10 @@ def labelled(config: Config, folder: Path) -> tuple[dict[str, Any], list[Sample]
         "frames_per_second_steady": steady_rate(samples, SHARD),
         "parts_frames_per_second": alone, "share_of_parts": frames / seconds / alone,
         "worker_ms_a_frame": {stage: 1e3 * s / frames for stage, s in about["seconds"].items()},
+        "cpu_ms_a_frame": dict(zip(("driver", "workers", "ray"), (1e3 * s / frames for s in used), strict=True)),
         "bytes_read_a_frame": bytes_read, "bytes_written_a_frame": shards / frames,
-        "peak_mb": {name: max((getattr(s, name) for s in samples), default=0.0) for name in ("driver", "worker")},
-        "mb_per_10k_frames": {name: slope(at, [getattr(s, name) for s in samples]) for name in ("driver", "worker")},
+        "peak_mb": {name: max((getattr(s, name) for s in samples), default=0.0) for name in WATCHED},
+        "mb_per_10k_frames": {name: slope(at, [getattr(s, name) for s in busy]) for name in WATCHED},
     }, samples, parts  # fmt: skip
 
 
@@ -111,6 +119,8 @@ def show(row: Mapping[str, Any], parts: Mapping[str, float]) -> None:
     print("  parts alone, ms a frame:    " + ", ".join(f"{name} {ms:.2f}" for name, ms in parts.items()))
     stages = ", ".join(f"{name} {ms:.2f}" for name, ms in row["worker_ms_a_frame"].items())
     print(f"  in the workers, ms a frame: {stages}")
+    used = ", ".join(f"{name} {ms:.2f}" for name, ms in row["cpu_ms_a_frame"].items())
+    print(f"  processor ms a frame:       {used}")
     grown = ", ".join(
         f"{k} {row['peak_mb'][k]:.0f} MB" + ("" if v is None else f" ({v:+.2f} MB a 10,000 frames)")
         for k, v in row["mb_per_10k_frames"].items()
@@ -155,8 +165,8 @@ def main(config: Config) -> int:
     finally:
         shutil.rmtree(folder)
     show(row, parts)
-    projected = projection(row, parts, config.workers)
-    for line in projected["lines"]:
+    projected = projection(row, parts, config.workers) if config.size == "480x640" else {}
+    for line in projected.get("lines", ()):
         print(f"  {line}")
     if config.json is not None:
         record = {"op": "pipeline", **stamp(), "rows": [row], "parts_ms": parts, "projection": projected}

@@ -16,7 +16,16 @@ from pipelines.hn_work import row_of
 PARTS = ("decode", "label", "encode", "write")
 
 
-def parts_ms(root: Path, ids: Sequence[str], shard_size: int, scratch: Path, rounds: int = 3) -> dict[str, float]:
+def settings(height: int) -> HNConfig:
+    """The label's settings for frames of that height: the defaults, narrower windows below 240 rows."""
+    if height >= 240:
+        return HNConfig()
+    return HNConfig(radius=max(1, 5 * height // 480), gravity_radius=max(2, 10 * height // 480), stride=1)
+
+
+def parts_ms(
+    root: Path, ids: Sequence[str], config: HNConfig, shard_size: int, scratch: Path, rounds: int = 3
+) -> dict[str, float]:
     """Milliseconds a frame of each part, the least of some rounds over the same frames.
 
     decode   files to a checked Frame: the depth decoded, the colour's bytes checked
@@ -24,7 +33,7 @@ def parts_ms(root: Path, ids: Sequence[str], shard_size: int, scratch: Path, rou
     encode   HNLabel to a row of the shard's schema
     write    rows to Parquet: digests, compression, the file made durable
     """
-    source, config = Folder(root), HNConfig()
+    source = Folder(root)
     least: dict[str, float] = {}
     for _ in range(rounds):
         spent = dict.fromkeys(PARTS, 0.0)

@@ -24,6 +24,7 @@ class Sample:
     worker   the largest process that labels frames, 0 while there is none
     workers  how many of them there are
     others   Ray's own processes together
+    cpu_s    processor seconds that the driver, the workers, and Ray's processes have used since their start
     """
 
     seconds: float
@@ -32,6 +33,7 @@ class Sample:
     worker: float
     workers: int
     others: float
+    cpu_s: tuple[float, float, float]
 
 
 def watched(words: Sequence[str], out: Path, every_s: float) -> tuple[float, list[Sample]]:
@@ -54,13 +56,20 @@ def watched(words: Sequence[str], out: Path, every_s: float) -> tuple[float, lis
 
 
 def _look(pid: int, out: Path, seconds: float) -> Sample:
-    sizes = {process: _resident_mb(process) for process in _descendants(pid)}
-    workers = [size for process, size in sizes.items() if _title(process).startswith("ray::")]
+    below = _descendants(pid)
+    workers = [process for process in below if _title(process).startswith("ray::")]
+    others = [process for process in below if process not in workers]
+    sizes = [_resident_mb(process) for process in workers]
     folder = out / "labels"
     shards = sum(name.startswith("shard-") for name in os.listdir(folder)) if folder.is_dir() else 0
-    driver = _resident_mb(pid)
     return Sample(
-        round(seconds, 2), shards, driver, max(workers, default=0.0), len(workers), sum(sizes.values()) - sum(workers)
+        seconds=round(seconds, 2),
+        shards=shards,
+        driver=_resident_mb(pid),
+        worker=max(sizes, default=0.0),
+        workers=len(workers),
+        others=round(sum(map(_resident_mb, others)), 1),
+        cpu_s=(_cpu_s([pid]), _cpu_s(workers), _cpu_s(others)),
     )
 
 
@@ -87,6 +96,18 @@ def _resident_mb(pid: int) -> float:
     except OSError:
         return 0.0
     return round(pages * os.sysconf("SC_PAGE_SIZE") / MB, 1)
+
+
+def _cpu_s(pids: Sequence[int]) -> float:
+    """Processor seconds, user and system, of processes that still run."""
+    ticks = 0
+    for pid in pids:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _title(pid: int) -> str:
