@@ -139,11 +139,8 @@ FS_HD void label_span(const HnLabels& a, const float (&h)[kSpan], const float (&
                       std::uint8_t (&label)[kSpan]) {
   const int edges = static_cast<int>(a.height_edges.size()), cosines = static_cast<int>(a.normal_cosines.size());
   int bin[kSpan] = {};
-  for (int e = 0; e < edges; e += 3) {  // three edges for each time that the bins are read and written
-    const auto edge = [&](int k) { return k < edges ? a.height_edges.data[k] : std::numeric_limits<float>::quiet_NaN(); };
-    const float first = edge(e), second = edge(e + 1), third = edge(e + 2);
-    for (int l = 0; l < kSpan; ++l) bin[l] += (h[l] >= first) + (h[l] >= second) + (h[l] >= third);
-  }
+  for (int e = 0; e < edges; ++e)
+    for (int l = 0; l < kSpan; ++l) bin[l] += h[l] >= a.height_edges.data[e];
   for (int e = 0; e < cosines; ++e)
     for (int l = 0; l < kSpan; ++l) bin[l] += std::fabs(c[l]) <= a.normal_cosines.data[e] ? edges + 1 : 0;
   for (int l = 0; l < span; ++l) label[l] = c[l] == c[l] ? static_cast<std::uint8_t>(bin[l]) : kIgnore;
