@@ -206,7 +206,7 @@ def main(config: Config) -> int:
         made = rows_of(form, config)
         print_rows(made)
         rows += made
-    keep_rows("photometric", rows, config.json, config.plot)
+        keep_rows("photometric", rows, config.json, config.plot)
     return 0
 
 

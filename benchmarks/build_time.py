@@ -2,11 +2,13 @@
 
 Each install is of a copy of the checkout's tracked files into a folder of its own: a fresh build, nothing cached, no
 dependency fetched and no isolated environment made (--no-build-isolation --no-deps), so that what is timed is the
-compilation and the wheel. The packages of pyproject's [build-system], pip, cmake and ninja must be importable.
+compilation and the wheel. `--only "with nvcc"` or `--only "without nvcc"` times one of them; what the JSON file holds
+of the other, of this commit, stays. The packages of pyproject's [build-system], pip, cmake and ninja must be importable.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,7 +17,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.record import stamp, write_json
 from fastseg.cli import run
@@ -28,6 +30,7 @@ class Config:
     """Where the result goes; pip is the command that installs, by default this interpreter's."""
 
     json: Path | None = None
+    only: Literal["", "with nvcc", "without nvcc"] = ""
     pip: tuple[str, ...] = (sys.executable, "-m", "pip")
 
 
@@ -64,19 +67,27 @@ def install(path: str, pip: tuple[str, ...]) -> dict[str, Any]:
     return {"seconds": seconds, "modules_mb": modules}
 
 
+def earlier(path: Path | None) -> dict[str, Any]:
+    """The installs that a result of this commit holds."""
+    if path is None or not path.exists():
+        return {}
+    record: dict[str, Any] = json.loads(path.read_text())
+    return dict(record["installs"]) if record["commit"] == stamp()["commit"] else {}
+
+
 def main(config: Config) -> int:
-    """0 after timing both installs; without nvcc on PATH, the one."""
+    """0 after timing the installs asked for; without nvcc on PATH, the one."""
     path = os.environ.get("PATH", "")
-    found = {"without nvcc": install(path_without_nvcc(path), config.pip)}
-    if shutil.which("nvcc"):
-        found["with nvcc"] = install(path, config.pip)
-    else:
+    variants = {"without nvcc": path_without_nvcc(path)} | ({"with nvcc": path} if shutil.which("nvcc") else {})
+    if "with nvcc" not in variants:
         print("with nvcc: not run, nvcc is not on PATH")
-    for name, figures in found.items():
+    for name in [name for name in variants if config.only in ("", name)]:
+        figures = install(variants[name], config.pip)
         sizes = ", ".join(f"{module} {size:.1f} MB" for module, size in figures["modules_mb"].items())
-        print(f"{name}: {figures['seconds']:.0f} s ({sizes})")
-    if config.json is not None:
-        print(f"written to {write_json(config.json, {'op': 'build_time', **stamp(), 'installs': found})}")
+        print(f"{name}: {figures['seconds']:.0f} s ({sizes})", flush=True)
+        if config.json is not None:
+            installs = {**earlier(config.json), name: figures}
+            print(f"written to {write_json(config.json, {'op': 'build_time', **stamp(), 'installs': installs})}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -72,6 +73,21 @@ def write_rows(op: str, rows: Sequence[Row], path: Path, extra: Mapping[str, Any
     return write_json(path, {**record, **(extra or {})})
 
 
+def earlier_rows(path: Path | None, cases: Sequence[str] = ()) -> list[Row]:
+    """The rows that `path` holds of this commit and processor, less those of `cases`; none when it does not exist.
+
+    So a long benchmark may be run in parts with one `--json`: each adds its cases to what the others wrote.
+    """
+    if path is None or not path.exists():
+        return []
+    record, now = json.loads(path.read_text()), stamp()
+    if (record["commit"], record["machine"]["cpu"]) != (now["commit"], now["machine"]["cpu"]):
+        return []
+    kept = [row for row in record["rows"] if row["case"] not in cases]
+    known = [{k: math.nan if v is None else v for k, v in row["extra"].items()} for row in kept]
+    return [Row(**{**row, "extra": extra}) for row, extra in zip(kept, known, strict=True)]
+
+
 def plot_rows(rows: Sequence[Row], path: Path) -> Path:
     """`path`, a picture of median milliseconds (logarithmic) a case, ours dark blue, a peer orange."""
     import matplotlib
@@ -109,10 +125,10 @@ def plot_rows(rows: Sequence[Row], path: Path) -> Path:
 
 
 def keep_rows(
-    op: str, rows: Sequence[Row], json: Path | None, plot: Path | None, extra: Mapping[str, Any] | None = None
+    op: str, rows: Sequence[Row], file: Path | None, plot: Path | None, extra: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes the rows to `json` and draws them into `plot`, where these are given, and says where they lie."""
-    if json is not None:
-        print(f"written to {write_rows(op, rows, json, extra)}")
+    """Writes the rows to `file` as JSON and draws them into `plot`, where these are given, and says where they lie."""
+    if file is not None:
+        print(f"written to {write_rows(op, rows, file, extra)}")
     if plot is not None:
         print(f"drawn in {plot_rows(rows, plot)}")

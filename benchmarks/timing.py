@@ -1,6 +1,6 @@
 """Contestants in turn: `race` makes the rows of one case; `interleaved` is the bare timing underneath.
 
-What a benchmark program needs is importable from here: Row, race, print_rows, keep_rows, on_threads.
+What a benchmark program needs is importable from here: Row, race, print_rows, keep_rows, earlier_rows, on_threads.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from types import MappingProxyType
 import numpy as np
 
 from benchmarks.record import RESULTS, machine, write_json, write_result
-from benchmarks.rows import OURS, Row, keep_rows, plot_rows, print_rows, write_rows
+from benchmarks.rows import OURS, Row, earlier_rows, keep_rows, plot_rows, print_rows, write_rows
 from benchmarks.threads import on_threads, one_thread
 
 __all__ = [
-    "OURS", "RESULTS", "Row", "Timing", "interleaved", "keep_rows", "machine", "on_threads", "one_thread", "plot_rows",
-    "print_rows", "race", "write_json", "write_result", "write_rows",
+    "OURS", "RESULTS", "Row", "Timing", "earlier_rows", "interleaved", "keep_rows", "machine", "on_threads",
+    "one_thread", "plot_rows", "print_rows", "race", "write_json", "write_result", "write_rows",
 ]  # fmt: skip
 FEWEST = 3  # timed calls before a contestant over its budget sits out
 NONE: Mapping[str, float] = MappingProxyType({})

@@ -7,12 +7,13 @@ import math
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks import threads
-from benchmarks.timing import Row, on_threads, plot_rows, print_rows, race, write_rows
+from benchmarks.timing import Row, earlier_rows, on_threads, plot_rows, print_rows, race, write_rows
 
 ROW_FIELDS = {"case", "impl", "threads", "ms_median", "ms_min", "runs", "ratio_to_ours", "error", "extra"}
 
@@ -111,3 +112,21 @@ def test_more_threads_than_processors_are_refused() -> None:
 def test_the_pools_of_loaded_libraries_are_found() -> None:
     pytest.importorskip("torch")
     assert any("libgomp" in path or "libiomp" in path for path in threads.loaded_pools())
+
+
+def test_a_benchmark_run_in_parts_gathers_its_cases_in_one_file(tmp_path: Path) -> None:
+    path = write_rows("normals", few_rows(), tmp_path / "a.json")
+    first = few_rows()[0].case
+    write_rows("normals", [*earlier_rows(path), replace(few_rows()[2], extra={"x": math.inf})], tmp_path / "b.json")
+    write_rows("normals", earlier_rows(tmp_path / "b.json"), tmp_path / "b.json")
+    assert len(earlier_rows(tmp_path / "b.json")) == 4
+    assert earlier_rows(path) == few_rows()
+    assert earlier_rows(path, [first]) == [row for row in few_rows() if row.case != first]
+    assert earlier_rows(tmp_path / "none.json") == [] == earlier_rows(None)
+
+
+def test_rows_of_another_commit_are_not_gathered(tmp_path: Path) -> None:
+    path = write_rows("normals", few_rows(), tmp_path / "a.json")
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "commit": "another"}))
+    assert earlier_rows(path) == []
