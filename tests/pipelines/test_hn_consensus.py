@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from fastseg.data.places import place
 from fastseg.data.rooms import Rooms, write_rooms
 from fastseg.data.shards import content_hash, read_rows, row_digest
 from fastseg.label_run import read_run
@@ -19,6 +20,7 @@ from fastseg.labels.consensus import ConsensusConfig
 from fastseg.verify import problems
 from pipelines import hn_consensus
 from pipelines.hn_consensus import LabelByPlane
+from pipelines.hn_planes import planes_at
 from pipelines.make_hn_labels import cli
 
 FRAMES = 12
@@ -125,6 +127,16 @@ def test_a_run_killed_between_its_passes_ends_as_the_clean_one(
     assert (tmp_path / "consensus.parquet").read_bytes() == (voted / "consensus.parquet").read_bytes()
 
 
+def test_a_store_holds_both_passes(walk: Path) -> None:
+    pytest.importorskip("upath")
+    out = "memory://consensus/out"
+    assert command(walk, place(out), "--consensus", "poses") == 0
+    assert problems(place(out)) == []
+    before = (place(out) / "consensus.parquet").read_bytes()
+    assert command(walk, place(out), "--consensus", "poses") == 0
+    assert (place(out) / "consensus.parquet").read_bytes() == before
+
+
 @pytest.mark.slow
 def test_the_labels_do_not_depend_on_the_number_of_workers(walk: Path, voted: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
@@ -175,6 +187,6 @@ def test_a_worker_without_the_planes_of_the_run_fails_as_a_whole(voted: Path, tm
     moved.write_bytes((voted / "consensus.parquet").read_bytes())
     sent = LabelByPlane(None, ConsensusConfig(), str(moved), digest)  # type: ignore[arg-type]
     moved.write_bytes(b"changed")
-    hn_consensus.planes_at.cache_clear()
+    planes_at.cache_clear()
     with pytest.raises(OSError, match="is not the file"):
         copy.copy(sent)  # made anew as in the process that it is sent to
