@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ from fastseg.labels.consensus import REASONS, ConsensusConfig, part_below
 from fastseg.labels.hn import estimate_frame, label_given
 from fastseg.labels.standing import coarse_depth
 from pipelines import ledger
-from pipelines.fan_out import DONE, fan_out
+from pipelines.fan_out import DONE, FAILED, fan_out
 from pipelines.hn_planes import FIGURES, Consensus, encoded, kept, planes_at, reduce_scenes, summary, table_of
 from pipelines.hn_work import LabelFrame, opened, row_of
 from pipelines.one_shard import Clock
+from pipelines.retry import persistently
 
 NAME, ESTIMATES = "consensus.parquet", "estimates"
 LOOKED_AT = 8  # frames that are asked for a pose before the run
@@ -124,7 +126,11 @@ def label_by_consensus(
     if content is None:
         scene = getattr(source, "scene", scene_of)
         content = encoded(reduce_scenes(out / ESTIMATES, mode, settings, work.hn, scene), first.fingerprint())
-        replace_file(out / NAME, content)
+        try:
+            persistently(partial(replace_file, out / NAME, content), NAME)
+        except OSError as error:
+            print(f"cannot write {out / NAME}: {error.strerror or error}", file=sys.stderr)
+            return FAILED
     sha256 = hashlib.sha256(content).hexdigest()
     told = summary(table_of(content))
     none = ", ".join(f"{count} {reason}" for reason, count in told["alone"].items()) or "none"

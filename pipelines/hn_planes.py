@@ -64,7 +64,7 @@ def reduce_scenes(
     """
     ids, up, figures, numbers = _read(estimates)
     own = alone(up, figures, numbers[:, :16].reshape(-1, 4, 4), hn)
-    scenes = np.array([scene(frame_id) for frame_id in ids])
+    scenes = np.array([scene(frame_id) for frame_id in ids], str)
     planes: dict[str, Any] = {
         "up": np.full((len(ids), 3), np.nan), "floor_m": np.full(len(ids), np.nan),
         "up_spread_deg": np.full(len(ids), np.nan), "floor_spread_m": np.full(len(ids), np.nan),
@@ -77,7 +77,7 @@ def reduce_scenes(
         for key, column in planes.items():
             column[of] = getattr(found, key)
     up_column = pa.FixedSizeListArray.from_arrays(pa.array(planes.pop("up").ravel()), 3)
-    columns = {"id": ids, "scene": scenes, "up": up_column} | planes
+    columns = {"id": pa.array(ids, pa.string()), "scene": scenes, "up": up_column} | planes
     columns |= {"accepted_alone": own.floor > 0, "aligned_fraction": figures[:, 1], "disagreement_deg": figures[:, 3]}
     return pa.table(columns)
 
@@ -88,12 +88,11 @@ def _read(estimates: Path) -> tuple[list[str], Double, Double, Double]:
     rows: list[Row] = []
     for path in sorted((estimates / "labels").glob("*.parquet")):  # small, and read whole: the place may be a store
         rows += table_of(path.read_bytes()).select(names).to_pylist()
-    if not rows:
-        raise ValueError(f"{estimates}: no frame could be read and measured, so there is nothing to agree on")
     rows.sort(key=lambda row: str(row["id"]))
-    numbers = np.stack([np.frombuffer(row["image"], "<f8") for row in rows])
-    figures = np.array([[row[name] for name in FIGURES[1:]] for row in rows], np.float64)
-    return [row["id"] for row in rows], np.array([row["up"] for row in rows], np.float64), figures, numbers
+    numbers = np.frombuffer(b"".join(row["image"] for row in rows), "<f8").reshape(len(rows), -1 if rows else 64)
+    figures = np.array([[row[name] for name in FIGURES[1:]] for row in rows], np.float64).reshape(-1, 4)
+    ups = np.array([row["up"] for row in rows], np.float64).reshape(-1, 3)
+    return [row["id"] for row in rows], ups, figures, numbers
 
 
 def table_of(content: bytes) -> pa.Table:

@@ -158,6 +158,25 @@ def test_a_frame_that_the_vote_cannot_place_keeps_its_reason_and_says_why(walk: 
     assert all("no plane by consensus: " in row["detail"] for row in found)
 
 
+def test_a_corpus_that_cannot_be_read_is_rejected_frame_by_frame(walk: Path, tmp_path: Path) -> None:
+    root = tmp_path / "broken"
+    root.mkdir()
+    copied(walk, root)
+    for path in (root / "depth").rglob("*.png"):
+        path.write_bytes(path.read_bytes()[:200])
+    assert command(root, tmp_path / "out", "--consensus", "poses", "--tuning.max_reject", "1") == 0
+    found = read_run(tmp_path / "out").rejected
+    assert [row["reason"] for row in found] == ["decode"] * FRAMES and problems(tmp_path / "out") == []
+
+
+def test_a_plane_that_cannot_be_written_is_named(
+    walk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "consensus.parquet").mkdir()
+    assert command(walk, tmp_path, "--consensus", "poses") == 1
+    assert f"cannot write {tmp_path / 'consensus.parquet'}" in capsys.readouterr().err
+
+
 def test_poses_that_are_not_there_are_asked_for_before_the_run(
     walk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
