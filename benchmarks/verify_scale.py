@@ -7,6 +7,8 @@ exit, imports included; peak memory is the sum of the resident sets of the proce
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import shutil
 import subprocess
@@ -26,7 +28,7 @@ from fastseg.cli import run
 from fastseg.data.shard_check import file_sha256
 from fastseg.data.shard_digest import table_digests
 from fastseg.data.shard_schema import FORMAT, METADATA_KEY, REJECTED_SCHEMA, ROW_GROUP, SCHEMA, content_hash
-from fastseg.data.shard_seal import UNSEALED, seal_file
+from fastseg.data.shard_seal import UNSEALED, sealed
 from fastseg.data.shards import OPTIONS
 from pipelines import ledger
 
@@ -95,10 +97,12 @@ def _write_shard(path: Path, table: pa.Table, metadata: dict[str, Any]) -> None:
     """What ShardWriter leaves, without its care for a power cut."""
     digests = dict(zip(table["id"].to_pylist(), table_digests(table), strict=True))
     facts = {"format": FORMAT, "rows": len(digests), "content": content_hash(digests), "seal": UNSEALED}
-    with pq.ParquetWriter(path, table.schema, **OPTIONS) as writer:
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(buffer, table.schema, **OPTIONS) as writer:
         writer.write_table(table, row_group_size=ROW_GROUP)
         writer.add_key_value_metadata({METADATA_KEY: json.dumps(metadata | facts, sort_keys=True).encode()})
-    seal_file(path)
+    content = buffer.getvalue()
+    path.write_bytes(sealed(content, hashlib.sha256(content).hexdigest()))
 
 
 def measure(out: Path, workers: int) -> dict[str, float]:

@@ -26,15 +26,26 @@ inline fs::DType dtype(const std::string& name) {
   return found->second;
 }
 
-// (address, dtype, on_device, shape) as fastseg/ops/arrays.py describes an array; None is an array without data.
+// Where an array's elements lie: an address as it is, or the buffer of an object that has one, which the caller of Python
+// holds until the call is over. Null for an array without elements.
+inline void* memory(const py::handle& given) {
+  if (PyLong_Check(given.ptr())) return reinterpret_cast<void*>(given.cast<std::uintptr_t>());
+  Py_buffer buffer;
+  if (PyObject_GetBuffer(given.ptr(), &buffer, PyBUF_SIMPLE) != 0) throw py::error_already_set();
+  void* const data = buffer.len > 0 ? buffer.buf : nullptr;
+  PyBuffer_Release(&buffer);
+  return data;
+}
+
+// (memory, dtype, on_device, shape) as fastseg/ops/arrays.py describes an array; None is an array without data.
 inline fs::Array array(const py::object& described) {
   fs::Array out;
   if (described.is_none()) return out;
   const auto fields = described.cast<py::tuple>();
-  fs::require(fields.size() == 4, "an array crosses as (address, dtype, on_device, shape)");
+  fs::require(fields.size() == 4, "an array crosses as (memory, dtype, on_device, shape)");
   const auto shape = fields[3].cast<py::tuple>();
   fs::require(shape.size() <= fs::kMaxRank, "an array has at most 5 axes");
-  out.data = reinterpret_cast<void*>(fields[0].cast<std::uintptr_t>());
+  out.data = memory(fields[0]);
   out.dtype = dtype(fields[1].cast<std::string>());
   out.on_device = fields[2].cast<bool>();
   out.rank = static_cast<int>(shape.size());

@@ -16,6 +16,8 @@ VERBS = {
     "demo": ("fastseg.demo", "rooms to labels to a trained network, on two CPU cores, with a report"),
     "train": ("fastseg.train", "train a network on HN-labels (hn) or on a segmentation set (segment)"),
     "evaluate": ("fastseg.evaluate", "score a checkpoint on a segmentation set"),
+    "predict": ("fastseg.predict", "segment images, folders and videos with a checkpoint"),
+    "export": ("fastseg.export", "a checkpoint as safetensors, timm, smp, ONNX or torch.export, with a model card"),
     "transfer": ("fastseg.transfer", "which weights of one network would go into another (map A B)"),
     "view": ("fastseg.view", "look at labels: one self-contained HTML page, or a painted point cloud"),
     "verify": ("fastseg.verify", "every problem of a label run on disk, named; repairs nothing"),

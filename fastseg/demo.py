@@ -79,7 +79,8 @@ def evaluated(folder: Path, labelled: Path) -> dict[str, Any]:
     """The scores of a fine-tuned network on the validation images, as `metrics.as_json` gives them."""
     from fastseg.checkpoint import load
     from fastseg.data.folder import FolderLabels
-    from fastseg.evaluate import confusion_of, restored
+    from fastseg.evaluate import confusion_of
+    from fastseg.inference import restored
     from fastseg.metrics import as_json, scores
 
     found, images = load(folder), FolderLabels(labelled, "val")

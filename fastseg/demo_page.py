@@ -107,7 +107,7 @@ def _arm_curves(config: Demo, key: str, scale: float) -> list[Curve]:
 def predicted(found: Checkpoint, images: list[Picture]) -> list[npt.NDArray[np.uint8]]:
     """The classes (H, W) that a checkpoint's network sees in each image (H, W, 3)."""
     from fastseg.data.augment import resized
-    from fastseg.evaluate import predictions, restored
+    from fastseg.inference import predictions, restored
 
     record, shapes = found.record, [image.shape[:2] for image in images]
     small = [resized(image, record.size) for image in images]

@@ -6,8 +6,8 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +18,9 @@ from fastseg.cli import run
 from fastseg.data.augment import Normalisation, resized
 from fastseg.data.sources import Labelled
 from fastseg.frames import LabelledImages
-from fastseg.metrics import Counts, Scores
-from fastseg.tensors import Module, Tensor
+from fastseg.inference import Views, predictions, restored
+from fastseg.metrics import Counts, Floats, Scores
+from fastseg.tensors import Module
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class Evaluate:
     device          cpu, cuda, cuda:1, ...; auto = cuda where there is one
     precision       autocast; auto = bf16 on a GPU, float32 on a CPU
     threads         of torch on the CPU, 0 = torch's own choice
+    classes         score the pixels of these classes alone, empty = all
+    boundaries      measure the boundary F-score too
+    views           scales, flips and windows whose probabilities are averaged
     """
 
     checkpoint: Path
@@ -48,6 +52,9 @@ class Evaluate:
     device: str = "auto"
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
     threads: int = 0
+    classes: tuple[str, ...] = ()
+    boundaries: bool = False
+    views: Views = field(default_factory=Views)
 
 
 def main(config: Evaluate) -> int:
@@ -73,12 +80,34 @@ def main(config: Evaluate) -> int:
     dtype = DTYPES.get(chosen_precision(config.precision, device))
     net = restored(found).to(device)
     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-        result = scores(confusion_of(net, examples, size, found.record.normalisation, config.batch))
+        found_on = measured(
+            net, examples, size, found.record.normalisation, config.batch, config.views, config.boundaries
+        )
+    counts = subset(found_on.counts, config.classes, names) if config.classes else found_on.counts
+    result, extra = scores(counts), _extra(found_on)
     Console().print(table(result, names, f"{found.path.name} on {config.data} {config.split}, {len(examples)} images"))
+    Console().print(", ".join(f"{name.replace('_', ' ')} {_percent(value)} %" for name, value in extra.items()))
     if config.json is not None:
         protocol = {**_plain(config), "checkpoint": str(found.path), "size": size, "images": len(examples)}
-        config.json.write_text(json.dumps({**as_json(result, names), "protocol": protocol}, indent=1) + "\n")
+        plain = {name: None if value != value else value for name, value in extra.items()}
+        config.json.write_text(json.dumps({**as_json(result, names), **plain, "protocol": protocol}, indent=1) + "\n")
     return 0
+
+
+def _extra(found: Measured) -> dict[str, float]:
+    """Scores by image: image_miou, and boundary_f where it was measured (mean over classes present, then images)."""
+    import warnings
+
+    import numpy as np
+
+    from fastseg.metrics_image import image_miou
+
+    extra = {"image_miou": image_miou(found.images)}
+    if found.boundaries:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # an image without a single labelled pixel
+            extra["boundary_f"] = float(np.nanmean([np.nanmean(each) for each in found.boundaries]))
+    return extra
 
 
 def check_writable(path: Path) -> None:
@@ -89,7 +118,7 @@ def check_writable(path: Path) -> None:
 
 
 def _plain(config: Evaluate) -> dict[str, Any]:
-    return {key: str(value) if isinstance(value, Path) else value for key, value in vars(config).items()}
+    return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()}
 
 
 def _open(config: Evaluate) -> LabelledImages:
@@ -113,55 +142,67 @@ def check_classes_agree(found: Checkpoint, examples: LabelledImages) -> None:
         )
 
 
-def restored(found: Checkpoint) -> Module:
-    """The checkpoint's network with its weights, in evaluation mode, on the CPU."""
-    from fastseg.nets import build_network
+@dataclass
+class Measured:
+    """What a pass over a set gave: the confusion matrix of the whole, of each image, and boundary F-scores."""
 
-    net = build_network(found.record.network, len(found.record.classes))
-    net.load_state_dict(found.weights)
-    return net.eval()
+    counts: Counts
+    images: list[Counts]
+    boundaries: list[Floats]
 
 
-def confusion_of(
-    net: Module, examples: LabelledImages, size: tuple[int, int], normalisation: Normalisation, batch: int = 4
-) -> Counts:
-    """The confusion matrix (classes, classes) int64 of the whole set, predictions at the labels' own size.
+def measured(
+    net: Module,
+    examples: LabelledImages,
+    size: tuple[int, int],
+    normalisation: Normalisation,
+    batch: int = 4,
+    views: Views | None = None,
+    boundaries: bool = False,
+) -> Measured:
+    """One pass over the set, predictions at the labels' own size.
 
     Leaves the network in evaluation mode. ValueError: an empty set.
     """
     import numpy as np
 
     from fastseg.metrics import confusion
+    from fastseg.metrics_image import boundary_f
 
     if not len(examples):
         raise ValueError("there is no labelled image to evaluate on")
     classes = len(examples.class_names)
-    counts = np.zeros((classes, classes), np.int64)
+    found = Measured(np.zeros((classes, classes), np.int64), [], [])
     for start in range(0, len(examples), batch):
         pairs = [examples[index] for index in range(start, min(start + batch, len(examples)))]
         shapes = [label.shape for _, label in pairs]
-        found = predictions(net, [resized(image, size) for image, _ in pairs], shapes, normalisation)
-        for (_, label), predicted in zip(pairs, found, strict=True):
-            counts += confusion(label, predicted.cpu().numpy(), classes)
-    return counts
+        looks = predictions(net, [resized(image, size) for image, _ in pairs], shapes, normalisation, views)
+        for (_, label), guess in zip(pairs, (look.cpu().numpy() for look in looks), strict=True):
+            found.images.append(confusion(label, guess, classes))
+            found.counts += found.images[-1]
+            if boundaries:
+                found.boundaries.append(boundary_f(label, guess, classes))
+    return found
 
 
-def predictions(
-    net: Module, images: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], normalisation: Normalisation
-) -> Iterator[Tensor]:
-    """The classes (H, W) int64 of images (3, h, w) uint8, each at its own shape (H, W): logits resized bilinearly."""
-    import torch
-    from torch.nn import functional
+def confusion_of(
+    net: Module, examples: LabelledImages, size: tuple[int, int], normalisation: Normalisation, batch: int = 4
+) -> Counts:
+    """The confusion matrix (classes, classes) int64 of the whole set, one look at each image; see `measured`."""
+    return measured(net, examples, size, normalisation, batch).counts
 
-    from fastseg.nets import logits
 
-    net.eval()
-    device = next(net.parameters()).device
-    with torch.inference_mode():
-        found = logits(net, normalisation(torch.stack(list(images)).to(device))).float()
-        for each, shape in zip(found, shapes, strict=True):
-            full = functional.interpolate(each[None], list(shape), mode="bilinear", align_corners=False)
-            yield full[0].argmax(0)
+def subset(counts: Counts, chosen: Sequence[str], names: Sequence[str]) -> Counts:
+    """The matrix with the rows of other classes emptied: only pixels of the chosen classes are scored.
+
+    What a chosen class's pixel was taken for still counts against it, whatever that was. ValueError: unknown class.
+    """
+    unknown = [name for name in chosen if name not in names]
+    if unknown:
+        raise ValueError(f"--classes names {unknown[0]!r}; the classes are {', '.join(names)}")
+    kept = counts.copy()
+    kept[[index for index, name in enumerate(names) if name not in chosen]] = 0
+    return kept
 
 
 def table(result: Scores, class_names: Sequence[str], title: str) -> Table:

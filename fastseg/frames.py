@@ -81,7 +81,7 @@ class Frame:
     depth         (H, W) float32 or uint16; 0, negative, NaN and inf mean "no measurement"
     depth_scale   metres for one unit of depth (0.001 for millimetres, 1 for metres)
     camera        intrinsics of the depth image (colour is registered to it)
-    image         the original colour file's bytes (JPEG, PNG or WebP), None when there is no colour
+    image         the original colour file's bytes (JPEG, PNG or WebP; an uncompressed file's pixels as a PNG), or None
     pose          (4, 4) float64 camera-to-world `T_world_cam`, or None
     up_prior      (3,) unit vector against gravity in the camera frame (an accelerometer's), or None
     """

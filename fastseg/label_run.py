@@ -11,8 +11,9 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from fastseg.data.places import place
+from fastseg.data.shard_reader import read_columns
 from fastseg.data.shards import REJECTED_SCHEMA, HNShards
 from fastseg.data.sources import Reader, open_source
 from fastseg.frames import FrameSource
@@ -34,13 +35,13 @@ class LabelRun:
     def table(self) -> pa.Table:
         """The statistics of all labelled frames, without pictures and labels."""
         columns = ["id", *STATISTICS]
-        return pa.concat_tables(pq.read_table(path, columns=columns) for path in self.shards.paths)
+        return pa.concat_tables(read_columns(path, columns) for path in self.shards.paths)
 
     @cached_property
     def rejected(self) -> list[dict[str, Any]]:
         """Rejected frames (id, reason, detail, value), sorted by reason and id."""
         paths = sorted((self.folder / "rejected").glob("*.parquet"))
-        rows = [row for path in paths for row in pq.read_table(path, columns=REJECTED_SCHEMA.names).to_pylist()]
+        rows = [row for path in paths for row in read_columns(path, REJECTED_SCHEMA.names).to_pylist()]
         return sorted(rows, key=lambda row: (row["reason"], row["id"]))
 
     @cached_property
@@ -75,17 +76,17 @@ class LabelRun:
 
 def read_run(folder: str | Path) -> LabelRun:
     """The label run in the folder; ValueError when it holds no shards, FileNotFoundError when it does not exist."""
-    place = Path(folder)
-    if not place.is_dir():
-        raise FileNotFoundError(f"{place} is not a folder; expected the output folder of make_hn_labels")
-    path = place / "run.json"
+    out = place(folder)
+    if not out.is_dir():
+        raise FileNotFoundError(f"{out} is not a folder; expected the output folder of make_hn_labels")
+    path = out / "run.json"
     try:
         about = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} must be JSON: {error}") from error
     if not isinstance(about, dict):
         raise ValueError(f"{path} must hold a JSON object; got {type(about).__name__}")
-    return LabelRun(place, HNShards(place), about)
+    return LabelRun(out, HNShards(out), about)
 
 
 def reopened(

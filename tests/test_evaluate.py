@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from fastseg.checkpoint import Record, save
 from fastseg.data.augment import UNIT
 from fastseg.data.camvid import CLASS_NAMES
-from fastseg.evaluate import cli, confusion_of, predictions
+from fastseg.evaluate import cli, confusion_of, measured, subset
+from fastseg.inference import Views, predictions
 from fastseg.metrics import scores
 from fastseg.nets import build_network
 
@@ -96,7 +97,7 @@ def test_the_program_writes_the_scores(camvid: Path, tmp_path: Path, capsys: pyt
     flags = ["--data", "camvid", "--root", str(camvid), "--split", "val", "--json", str(file), "--device", "cpu"]
     assert cli(["--checkpoint", str(folder), *flags]) == 0
     found = json.loads(file.read_text())
-    assert set(found) == {"miou", "global_accuracy", "class_accuracy", "per_class", "protocol"}
+    assert set(found) == {"miou", "global_accuracy", "class_accuracy", "per_class", "image_miou", "protocol"}
     assert [entry["class"] for entry in found["per_class"]] == list(CLASS_NAMES)
     assert sum(entry["pixels"] for entry in found["per_class"]) == 3 * (45 * 60 - 10)
     assert found["per_class"][8] == {"class": "car", "iou": None, "accuracy": None, "pixels": 0}
@@ -122,3 +123,54 @@ def test_bad_input_is_one_sentence_and_exit_2(camvid: Path, tmp_path: Path, caps
         assert cli([*words, "--device", "cpu"]) == 2
         said = capsys.readouterr().err.strip()
         assert sentence in said and "Traceback" not in said
+
+
+def test_flips_scales_and_windows_of_a_pointwise_network_change_nothing() -> None:
+    once = measured(Brightness(), Halves(), (40, 64), UNIT).counts
+    for views in (Views(flip=True), Views(window="32x32"), Views(window="32x48", overlap=0.5, flip=True)):
+        assert np.array_equal(measured(Brightness(), Halves(), (40, 64), UNIT, views=views).counts, once)
+
+
+def test_probabilities_of_all_looks_are_averaged() -> None:
+    net = build_network("unet/resnet18", 3).eval()
+    image = torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8)
+    (found,) = predictions(net, [image], [(64, 64)], UNIT, Views(flip=True))
+    with torch.inference_mode():
+        plain, mirrored = (net(UNIT(each[None])).softmax(1)[0] for each in (image, image.flip(-1)))
+    assert torch.equal(found, (plain + mirrored.flip(-1)).argmax(0))
+
+
+def test_windows_cover_every_pixel_and_are_averaged_where_they_overlap() -> None:
+    class Position(nn.Module):
+        """Class 1 in the right half of whatever it sees, with a probability that tells windows apart."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.zero = nn.Parameter(torch.zeros(()))
+
+        def forward(self, images: Tensor) -> Tensor:
+            ramp = torch.linspace(-1, 1, images.shape[-1]).expand(images.shape[0], 1, *images.shape[-2:]) + self.zero
+            return torch.cat([-ramp, ramp], 1)
+
+    image = torch.zeros(3, 32, 64, dtype=torch.uint8)
+    (found,) = predictions(Position(), [image], [(32, 64)], UNIT, Views(window="32x32", overlap=0.0))
+    assert found[0].tolist() == ([0] * 16 + [1] * 16) * 2
+
+
+def test_a_subset_scores_the_pixels_of_its_classes_alone() -> None:
+    counts = np.array([[5, 5, 0], [0, 10, 0], [10, 0, 0]])
+    kept = scores(subset(counts, ["a", "b"], ["a", "b", "c"]))
+    assert kept.iou[0] == 5 / 10 and kept.iou[1] == 10 / 15 and np.isnan(kept.iou[2])
+    with pytest.raises(ValueError, match="names 'z'; the classes are a, b, c"):
+        subset(counts, ["z"], ["a", "b", "c"])
+
+
+def test_a_perfect_network_has_perfect_boundaries_and_images() -> None:
+    found = measured(Brightness(), Halves(), (40, 64), UNIT, boundaries=True)
+    assert [float(np.nanmean(each)) for each in found.boundaries[:2]] == [1.0, 1.0] and len(found.images) == 3
+
+
+@pytest.mark.parametrize("views", [{"scales": ()}, {"scales": (0.0,)}, {"overlap": 1.0}])
+def test_views_that_cannot_be_are_refused(views: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"views\."):
+        Views(**views)  # type: ignore[arg-type]

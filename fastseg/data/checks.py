@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fastseg.data.images import Depth, color_size, read_bytes
+from fastseg.data.images import UNCOMPRESSED, Depth, color_size, encoded_color, read_bytes
 from fastseg.data.places import answered, holding, place, walk_files
 from fastseg.frames import Camera, Frame, FrameError
 
@@ -38,6 +38,15 @@ def exists(path: Path) -> bool:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             return False
+        raise FrameError("missing", f"{path}: cannot be looked at ({error.strerror})") from error
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; FrameError `missing` when that cannot be found out."""
+    try:
+        with answered(path):
+            return path.is_dir()
+    except OSError as error:
         raise FrameError("missing", f"{path}: cannot be looked at ({error.strerror})") from error
 
 
@@ -98,9 +107,16 @@ def found(stem: Path, endings: tuple[str, ...], what: str) -> Path:
 
 
 def read_color(path: Path, size: tuple[int, int], depth_path: Path) -> bytes:
-    """The colour file's bytes, checked to be whole and of the depth's (height, width); FrameError `size` otherwise."""
+    """The colour file's bytes, checked to be whole and of the depth's (height, width); FrameError `size` otherwise.
+
+    JPEG, PNG and WebP pass through untouched; what is uncompressed comes as a PNG (`images.encoded_color`).
+    """
     data = read_bytes(path)
-    check_size(color_size(data, str(path)), size, f"{path}: colour", f"depth in {depth_path}")
+    if path.suffix.lower() in UNCOMPRESSED:
+        data, got = encoded_color(data, str(path))
+    else:
+        got = color_size(data, str(path))
+    check_size(got, size, f"{path}: colour", f"depth in {depth_path}")
     return data
 
 

@@ -17,7 +17,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastseg.data.checks import check_id, checked_frame, checked_ids, existing_folder, found, read_color, stems
+from fastseg.data.checks import (
+    check_id,
+    checked_frame,
+    checked_ids,
+    existing_folder,
+    exists,
+    found,
+    is_folder,
+    read_color,
+    stems,
+)
 from fastseg.data.images import read_bytes
 from fastseg.data.intrinsics import named, number, read_json
 from fastseg.data.png import decode_png16
@@ -33,13 +43,13 @@ class Cityscapes:
     rejected as `missing`: no input is dropped.
     """
 
-    def __init__(self, root: Path, split: str | None = None) -> None:
+    def __init__(self, root: Path | str, split: str | None = None) -> None:
         self.root = existing_folder(root)
         self.split = split
         if split is not None:
             check_id(split, self.root)
         for folder in ("disparity", "leftImg8bit", "camera"):
-            if not (self.root / folder / (split or "")).is_dir():
+            if not is_folder(self.root / folder / (split or "")):
                 wanted = f"expected the folder {folder}/{split or 'SPLIT'} of Cityscapes; there is none"
                 raise FileNotFoundError(f"{self.root}: {wanted}")
 
@@ -64,7 +74,7 @@ class Cityscapes:
         check_id(frame_id, self.root)
         names = (("disparity", DEPTH), ("leftImg8bit", COLOR), ("camera", CAMERA))
         paths = [self.root / folder / f"{frame_id}{ending}" for folder, ending in names]
-        return [str(path) for path in paths if path.exists()]
+        return [str(path) for path in paths if exists(path)]
 
     def scene(self, frame_id: str) -> str:
         """The recorded sequence that the frame is of: SPLIT/CITY/CITY_SEQUENCE."""

@@ -1,6 +1,7 @@
 """The plain layout anyone can make: `folder` for frames, and the same with `labels/` for segmentation.
 
-ROOT/color/**/NAME.{jpg,jpeg,png,webp}    colour, 8 bits a channel, registered to the depth and of its size
+ROOT/color/**/NAME.{jpg,jpeg,png,webp}    colour, 8 bits a channel, registered to the depth and of its size;
+                                          {ppm,bmp,tif,tiff,npy} are encoded once, as PNG
 ROOT/depth/**/NAME.{png,pgm,npy,tif,tiff} uint16 (any unit, see depth_scale) or float32
 ROOT/intrinsics.json                      fx fy cx cy width height depth_scale; see fastseg.data.intrinsics
 ROOT/poses/**/NAME.txt                    optional: 4x4 camera-to-world, metres
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +31,21 @@ from fastseg.data.checks import (
     read_pose,
     stems,
 )
-from fastseg.data.images import MAX_PICTURE_BYTES, Color, decode_color, decode_depth, decode_label, read_bytes
+from fastseg.data.images import (
+    MAX_PICTURE_BYTES,
+    UNCOMPRESSED,
+    Color,
+    decode_color,
+    decode_depth,
+    decode_label,
+    read_bytes,
+)
 from fastseg.data.intrinsics import checked_scale, read_intrinsics
-from fastseg.data.places import holding, place, read_at_most
+from fastseg.data.places import holding, place, read_at_most, walk_files
 from fastseg.frames import Frame, FrameError
 
 COLOR_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+FRAME_ENDINGS = (*COLOR_ENDINGS, *UNCOMPRESSED)
 DEPTH_ENDINGS = (".png", ".pgm", ".npy", ".tif", ".tiff")
 IGNORE = 255
 MAX_LIST_BYTES = 2**26
@@ -63,7 +74,7 @@ class Folder:
         names = self._stems(self.about.depth, DEPTH_ENDINGS)
         if self.about.color is not None:
             known = set(names)
-            colors = self._stems(self.about.color, COLOR_ENDINGS)
+            colors = self._stems(self.about.color, FRAME_ENDINGS)
             checked_ids(colors, self.root, f"{self.about.color}/NAME.jpg")
             names += [name for name in colors if name not in known]
         return checked_ids(names, self.root, f"{self.about.depth}/NAME.png (or {', '.join(DEPTH_ENDINGS[1:])})")
@@ -75,7 +86,7 @@ class Folder:
         depth = decode_depth(path)
         image = None
         if self.about.color is not None:
-            color = found(self.root / self.about.color / frame_id, COLOR_ENDINGS, "colour")
+            color = found(self.root / self.about.color / frame_id, FRAME_ENDINGS, "colour")
             image = read_color(color, (depth.shape[0], depth.shape[1]), path)
         pose = self._pose_path(frame_id)
         scale = self.about.depth_scale
@@ -87,15 +98,23 @@ class Folder:
         return checked_frame(replace(frame, pose=read_pose(pose)) if exists(pose) else frame, str(path))
 
     def inputs(self, frame_id: str) -> list[str]:
-        """The files behind the frame, those that exist."""
+        """The files behind the frame, those that exist (as they were listed the first time it was asked)."""
         check_id(frame_id, self.root)
-        paths = [self.about.path]
-        for folder, endings in ((self.about.depth, DEPTH_ENDINGS), (self.about.color, COLOR_ENDINGS)):
-            if folder is not None:
-                stem = self.root / folder / frame_id
-                paths += [path for e in endings if exists(path := stem.with_name(stem.name + e))]
-        pose = self._pose_path(frame_id)
-        return [str(path) for path in (*paths, *([pose] if exists(pose) else []))]
+        return [str(self.about.path), *self._files.get(frame_id, ())]
+
+    @cached_property
+    def _files(self) -> dict[str, list[str]]:
+        """The full names of every frame's files: listed at once, since a look at each would cost more than reading."""
+        kinds = ((self.about.depth, DEPTH_ENDINGS), (self.about.color, FRAME_ENDINGS), (self.about.poses, (".txt",)))
+        found: dict[str, list[str]] = {}
+        for folder, endings in kinds:
+            if folder is None or not exists(self.root / folder):
+                continue
+            for name, full in walk_files(self.root / folder, self.root):
+                ending = next((e for e in endings if name.lower().endswith(e)), None)
+                if ending:
+                    found.setdefault(name[: -len(ending)], []).append(full)
+        return found
 
     def _stems(self, folder: str, endings: tuple[str, ...]) -> list[str]:
         below = existing_folder(self.root / folder)

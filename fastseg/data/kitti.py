@@ -32,6 +32,7 @@ from fastseg.data.checks import (
     checked_frame,
     checked_ids,
     existing_folder,
+    exists,
     found,
     read_color,
     read_numbers,
@@ -63,7 +64,7 @@ class Files:
 class Kitti:
     """A FrameSource over KITTI's depth files; an id is the path of the depth file without its ending."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path | str) -> None:
         self.root = existing_folder(root)
 
     def ids(self) -> list[str]:
@@ -91,9 +92,9 @@ class Kitti:
     def inputs(self, frame_id: str) -> list[str]:
         """The files behind the frame, those that exist."""
         files = self._files(frame_id)
-        chosen = (next((p for p in paths if p.exists()), None) for paths in (files.colors, files.calibrations))
+        chosen = (next((p for p in paths if exists(p)), None) for paths in (files.colors, files.calibrations))
         depth = self.root / f"{frame_id}.png"
-        return [str(path) for path in (depth, *chosen) if path is not None and path.exists()]
+        return [str(path) for path in (depth, *chosen) if path is not None and exists(path)]
 
     def scene(self, frame_id: str) -> str:
         """The drive of a frame; the folder above the depth folder for the selection and for stereo 2015."""
@@ -169,7 +170,7 @@ def depth_of(stored: npt.NDArray[np.uint16], calibration: Path) -> npt.NDArray[n
 
 def first_of(paths: tuple[Path, ...], what: str) -> Path:
     """The first of the paths that exists; FrameError `missing` naming the first and how many others were looked for."""
-    path = next((path for path in paths if path.exists()), None)
+    path = next((path for path in paths if exists(path)), None)
     if path is None:
         others = f" (nor at {len(paths) - 1} other places)" if len(paths) > 1 else ""
         raise FrameError("missing", f"{paths[0]}: expected the frame's {what}; there is none{others}")

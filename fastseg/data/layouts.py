@@ -12,13 +12,13 @@ LAYOUTS = {
     "7scenes": "frame-NNNNNN.color.png, .depth.png, .pose.txt; option depth_scale",
     "tum": "rgb.txt, depth.txt and the images they name; options depth_scale, intrinsics, camera",
     "nyuv2": "nyu_depth_v2_labeled.mat; option split",
-    "nyuv2_raw": "scene folders, or zip files of them, with INDEX.txt, *.ppm, *.pgm, a-*.dump",
+    "nyuv2-raw": "scene folders, or zip files of them, with INDEX.txt, *.ppm, *.pgm, a-*.dump",
     "replica": "rgb/NNNN.jpg, depth/NNNN.png; option depth_scale",
     "rooms": "rooms.json with seed and count: frames are rendered",
-    "scannet": "scene folders with SCENE.sens",
+    "scannet": "NAME.sens, or SCENE/depth/, color/, pose/, intrinsic/ exported of one; option depth_scale",
     "kitti": "proj_depth/groundtruth/, groundtruth_depth/ or disp_occ_0/, and colour and calibration beside them",
     "cityscapes": "disparity/, leftImg8bit/, camera/; option split",
-    "sunrgbd": "frame folders with image/, depth/, intrinsics.txt, extrinsics/",
+    "sunrgbd": "frame folders with image/, depth/, intrinsics.txt, extrinsics/; option depth_scale",
     "redwood": "depth/NAME.png, color/NAME.jpg, of one recording or in scene folders; option depth_scale",
 }
 

@@ -20,7 +20,7 @@ from fastseg.data.places import read_at_most
 MAX_NUMBERS = 100_000
 MAX_CHUNK_BYTES = 2**26
 MAX_MATLAB_BYTES = 2**20  # of a file beside a data set: splits and class mappings take a few thousand
-MAX_INFLATED_BYTES = 2**26
+MAX_INFLATED_BYTES = 2**24
 NUMERIC = ("double", "single", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 
 

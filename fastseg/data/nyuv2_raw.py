@@ -46,7 +46,11 @@ class NyuRaw:
     """
 
     def __init__(
-        self, root: Path, crop: bool = True, max_difference_s: float = MAX_DIFFERENCE_S, encoding: Encoding = "jpeg"
+        self,
+        root: Path | str,
+        crop: bool = True,
+        max_difference_s: float = MAX_DIFFERENCE_S,
+        encoding: Encoding = "jpeg",
     ) -> None:
         if not max_difference_s >= 0:
             raise ValueError(f"max_difference_s must be 0 or more seconds; got {max_difference_s!r}")
@@ -98,7 +102,7 @@ class NyuRaw:
         home: dict[str, Path] = {}
         stores: list[Scenes] = [*([self._folders] if self._folders else []), *self._archives]
         for scenes in stores:
-            for scene, present in scenes.all():
+            for scene, present in scenes.depths():
                 depth = of_kind("d", listed(scenes, scene, present))
                 if depth and home.setdefault(scene, scenes.where) != scenes.where:
                     both = f"{home[scene]} and in {scenes.where}"
@@ -127,7 +131,7 @@ class NyuRaw:
         if self._home is None:
             self._home = {}
             for archive in self._archives:
-                self._home |= {name: archive for name, _ in archive.all()}
+                self._home |= {name: archive for name, _ in archive.depths()}
                 archive.close()
         home = self._home.get(scene, self._archives[0])
         for archive in self._archives:

@@ -56,12 +56,13 @@ MAX_DEPTH_M = 10.0
 def depth_of_disparity() -> Float32:
     """Metres of each raw Kinect disparity 0 to 2047, float32 (2048,), 0 where there is no measurement.
 
-    z = 351.3 / (1092.5 - raw); none for raw = 2047 (nothing seen), z <= 0 or z > 10 m, which leaves raw 0 to 1057.
+    z = 351.3 / (1092.5 - raw); none for raw = 2047 (nothing seen), z <= 0 or z > 10 m, and none for raw = 0, which no
+    Kinect sends (32 cm, nearer than it sees) but a disk that lost a file's end does. That leaves raw 1 to 1057.
     """
     raw = np.arange(NO_DISPARITY + 1)
     with np.errstate(divide="ignore"):
         z = DISPARITY_SCALE / (DISPARITY_OFFSET - raw)
-    return np.where((z > 0) & (z <= MAX_DEPTH_M) & (raw != NO_DISPARITY), z, 0).astype(np.float32)
+    return np.where((z > 0) & (z <= MAX_DEPTH_M) & (raw != NO_DISPARITY) & (raw > 0), z, 0).astype(np.float32)
 
 
 def distorted(x: Float64, y: Float64, lens: Lens) -> tuple[Float64, Float64]:

@@ -8,12 +8,10 @@ that is missing still counts, and so does a file that it forgets.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
-
-import numpy as np
-import numpy.typing as npt
 
 from fastseg.data.nyuv2_raw_files import MAX_RAW_BYTES
 from fastseg.frames import FrameError
@@ -25,7 +23,7 @@ _STAMPED = re.compile(r"[dra]-(\d{1,12}(?:\.\d{1,9})?)-\d{1,12}\.[a-z]+")
 
 
 class Scenes(Protocol):
-    """Scenes by name, each with the names of its files of the three kinds and INDEX.txt; `where` they lie.
+    """Scenes by name, `where` they lie: `depths` gives each with its depth images and INDEX.txt, `names` one's files.
 
     `read` raises FrameError `missing`, `decode` or `too-large`; `full_name` is what a sentence names, `inputs` what a
     fingerprint looks at.
@@ -34,7 +32,7 @@ class Scenes(Protocol):
     @property
     def where(self) -> Path: ...
 
-    def all(self) -> Iterator[tuple[str, list[str]]]: ...
+    def depths(self) -> Iterator[tuple[str, list[str]]]: ...
 
     def names(self, scene: str) -> list[str]: ...
 
@@ -113,18 +111,18 @@ def wanted(name: str) -> bool:
     return name == INDEX or (name[1:2] == "-" and name.endswith(KINDS.get(name[0], "/")))
 
 
-def _in_time(names: Sequence[str]) -> tuple[npt.NDArray[np.float64], list[str]]:
+def _in_time(names: Sequence[str]) -> tuple[list[float], list[str]]:
     """(sorted times, names in that order); names without a time are left out: nothing can belong to them."""
     stamped = sorted((time, name) for name in names if (time := seconds(name)) is not None)
-    return np.array([time for time, _ in stamped], np.float64), [name for _, name in stamped]
+    return [time for time, _ in stamped], [name for _, name in stamped]
 
 
-def _nearest(series: tuple[npt.NDArray[np.float64], list[str]], time: float) -> tuple[str | None, float]:
+def _nearest(series: tuple[list[float], list[str]], time: float) -> tuple[str | None, float]:
     """The entry nearest to `time`: of two as near the later, of two at one time the later in the alphabet."""
     times, names = series
     if not names:
         return None, float("inf")
-    at = int(np.searchsorted(times, time))
+    at = bisect_left(times, time)
     if at == len(times) or (at > 0 and time - times[at - 1] < times[at] - time):
         at -= 1
-    return names[int(np.searchsorted(times, times[at], "right")) - 1], abs(float(times[at]) - time)
+    return names[bisect_right(times, times[at]) - 1], abs(times[at] - time)

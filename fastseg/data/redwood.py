@@ -14,6 +14,7 @@ in step with depth: there a depth image takes the nearest colour image within 0.
 
 from __future__ import annotations
 
+import bisect
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +29,12 @@ from fastseg.data.checks import (
     checked_frame,
     checked_ids,
     existing_folder,
+    exists,
     found,
     read_color,
     stems,
 )
-from fastseg.data.folder import read_lines
-from fastseg.data.images import decode_depth
+from fastseg.data.images import decode_depth, read_bytes
 from fastseg.data.intrinsics import checked_scale, number, pinhole, read_json
 from fastseg.data.tum import associate
 from fastseg.frames import Camera, Frame, FrameError
@@ -50,15 +51,13 @@ _STAMPED = re.compile(r"\d+-(\d{12})")
 
 @dataclass(frozen=True)
 class Scene:
-    """One recording: its folder, camera, colour folder, poses by depth name, and colour names by depth name."""
+    """One recording: its folder, its colour folder, the sorted names of its depth, the colour of each, and the rest."""
 
     folder: Path
-    camera: Camera
-    camera_file: Path | None
     color: Path
-    poses: dict[str, Pose]
+    depths: tuple[str, ...]
     color_of: dict[str, str]
-    names: tuple[str, ...]
+    alone: tuple[str, ...]  # colour without depth
 
 
 class Redwood:
@@ -68,68 +67,78 @@ class Redwood:
     the 0.001 metres a unit.
     """
 
-    def __init__(self, root: Path, depth_scale: float | None = None) -> None:
+    def __init__(self, root: Path | str, depth_scale: float | None = None) -> None:
         self.root = existing_folder(root)
         self.depth_scale = checked_scale(0.001 if depth_scale is None else depth_scale, "depth_scale")
-        self._single = (self.root / "depth").is_dir()
-        folders = [self.root] if self._single else [p for p in self.root.iterdir() if (p / "depth").is_dir()]
-        self._scenes = {folder.name: read_scene(folder, self.root) for folder in sorted(folders)}
+        depths = grouped(stems(self.root, self.root, (DEPTH_ENDING,)), ("depth",))
+        colors = grouped(stems(self.root, self.root, COLOR_ENDINGS), COLOR_FOLDERS)
+        self._scenes = {name: self._named(name, depths[name, "depth"], colors) for name, _ in depths}
+        self._shared: dict[str, tuple[Camera, dict[int, Pose]]] = {}
+
+    def _named(self, name: str, depths: list[str], colors: dict[tuple[str, str], list[str]]) -> Scene:
+        folder = next((folder for folder in COLOR_FOLDERS if (name, folder) in colors), COLOR_FOLDERS[0])
+        here = colors.get((name, folder), [])
+        color_of = paired(depths, here)
+        alone = set(here) - set(color_of.values()) - set(depths)
+        place = self.root / name if name else self.root
+        return Scene(place, place / folder, tuple(depths), color_of, tuple(alone))
 
     def ids(self) -> list[str]:
         """The sorted ids of every frame that has depth or colour; ValueError or FrameError `id` as `checked_ids`."""
-        names = (self._id(scene, name) for scene in self._scenes.values() for name in scene.names)
+        scenes = self._scenes.items()
+        names = (f"{name}/{stem}".lstrip("/") for name, scene in scenes for stem in (*scene.depths, *scene.alone))
         return checked_ids(names, self.root, "[SCENE/]depth/NAME.png beside [SCENE/]color/NAME.jpg")
 
     def load(self, frame_id: str) -> Frame:
-        """The frame; FrameError `missing`, `decode`, `type`, `size`, `scale` or `too-large` when it cannot be used."""
+        """The frame; FrameError `missing`, `decode`, `type`, `size`, `scale`, `too-large` or `intrinsics`."""
         scene, name = self._at(frame_id)
         path = found(scene.folder / "depth" / name, (DEPTH_ENDING,), "depth")
         depth = decode_depth(path)
         color = found(scene.color / scene.color_of.get(name, name), COLOR_ENDINGS, "colour")
         image = read_color(color, (depth.shape[0], depth.shape[1]), path)
-        pose = scene.poses.get(name)
+        camera, poses = self._about(frame_id.rpartition("/")[0])
+        pose = poses.get(bisect.bisect_left(scene.depths, name))
         if pose is not None:
             check_pose(pose, f"{scene.folder / LOG}, the pose of {name}")
-        return checked_frame(Frame(frame_id, depth, self.depth_scale, scene.camera, image, pose), str(path))
+        return checked_frame(Frame(frame_id, depth, self.depth_scale, camera, image, pose), str(path))
 
     def inputs(self, frame_id: str) -> list[str]:
         """The files behind the frame, those that exist."""
         scene, name = self._at(frame_id)
         colors = [scene.color / f"{scene.color_of.get(name, name)}{ending}" for ending in COLOR_ENDINGS]
-        shared = [scene.folder / LOG, *([scene.camera_file] if scene.camera_file else [])]
+        shared = [scene.folder / file for file in (LOG, *CAMERA_FILES)]
         paths = [scene.folder / "depth" / f"{name}{DEPTH_ENDING}", *colors, *shared]
-        return [str(path) for path in paths if path.exists()]
+        return [str(path) for path in paths if exists(path)]
 
     def scene(self, frame_id: str) -> str:
         """The recording that the frame is of: its folder below the root, or the root's name."""
-        return self._at(frame_id)[0].folder.name
-
-    def _id(self, scene: Scene, name: str) -> str:
-        return name if self._single else f"{scene.folder.name}/{name}"
+        return frame_id.rpartition("/")[0] or self.root.name
 
     def _at(self, frame_id: str) -> tuple[Scene, str]:
         check_id(frame_id, self.root)
-        folder, name = (self.root.name, frame_id) if self._single else frame_id.partition("/")[::2]
-        if folder not in self._scenes or not name:
+        scene, _, name = frame_id.rpartition("/")
+        if scene not in self._scenes:
             raise FrameError("missing", f"{self.root}: expected a recording for {frame_id!r}; there is none")
-        return self._scenes[folder], name
+        return self._scenes[scene], name
+
+    def _about(self, name: str) -> tuple[Camera, dict[int, Pose]]:
+        """A recording's camera and the poses of its depth images by number."""
+        if name not in self._shared:
+            folder = self._scenes[name].folder
+            file = next((path for known in CAMERA_FILES if exists(path := folder / known)), None)
+            poses = read_log(folder / LOG) if exists(folder / LOG) else {}
+            self._shared[name] = (read_camera(file) if file else PRIMESENSE, poses)
+        return self._shared[name]
 
 
-def read_scene(folder: Path, root: Path) -> Scene:
-    """What the frames of one recording share; FileNotFoundError, ValueError or FrameError with one sentence."""
-    color = next((path for name in COLOR_FOLDERS if (path := folder / name).is_dir()), None)
-    if color is None:
-        raise FileNotFoundError(f"{folder}: expected a colour folder ({', '.join(COLOR_FOLDERS)}); there is none")
-    depths = sorted(stems(folder / "depth", root, (DEPTH_ENDING,)))
-    colors = sorted(stems(color, root, COLOR_ENDINGS))
-    color_of = paired(depths, colors)
-    used, known = set(color_of.values()), set(depths)
-    alone = [name for name in colors if name not in used and name not in known]
-    camera_file = next((path for name in CAMERA_FILES if (path := folder / name).exists()), None)
-    camera = read_camera(camera_file) if camera_file else PRIMESENSE
-    log = read_log(folder / LOG) if (folder / LOG).exists() else {}
-    poses = {name: log[k] for k, name in enumerate(depths) if k in log}
-    return Scene(folder, camera, camera_file, color, poses, color_of, (*depths, *alone))
+def grouped(names: list[str], folders: tuple[str, ...]) -> dict[tuple[str, str], list[str]]:
+    """(recording, folder) -> the sorted names of the files in it, of paths [SCENE/]FOLDER/NAME; others are left out."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for path in sorted(names):
+        scene, _, folder = path.rpartition("/")[0].rpartition("/")
+        if folder in folders:
+            groups.setdefault((scene, folder), []).append(path.rpartition("/")[2])
+    return groups
 
 
 def paired(depths: list[str], colors: list[str]) -> dict[str, str]:
@@ -156,8 +165,8 @@ def _matrix(entries: Any, path: Path) -> Pose:
 
 
 def read_log(path: Path) -> dict[int, Pose]:
-    """Frame number -> (4, 4) pose of a trajectory in blocks of five lines; ValueError naming the line that is none."""
-    lines = read_lines(path, "blocks of `i j k` and four rows of a pose")
+    """Frame number -> (4, 4) pose of a trajectory in blocks of five lines; FrameError `decode` naming the block."""
+    lines = [line for line in read_bytes(path).decode("utf-8", "replace").split("\n") if line.strip()]
     poses: dict[int, Pose] = {}
     for at in range(0, len(lines), 5):
         try:
@@ -165,8 +174,8 @@ def read_log(path: Path) -> dict[int, Pose]:
             pose = np.array([row.split() for row in lines[at + 1 : at + 5]], np.float64).reshape(4, 4)
         except ValueError as error:
             wanted = "expected a line `i j k`, then four rows of four numbers"
-            raise ValueError(f"{path}: {wanted}; block {at // 5} begins with {lines[at]!r}") from error
+            raise FrameError("decode", f"{path}: {wanted}; block {at // 5} is none", at // 5) from error
         if index in poses:
-            raise ValueError(f"{path}: expected each frame once; block {at // 5} repeats frame {index}")
+            raise FrameError("decode", f"{path}: expected each frame once; block {at // 5} repeats one", at // 5)
         poses[index] = pose
     return poses

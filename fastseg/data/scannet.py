@@ -7,7 +7,8 @@
 The depth was brought into the colour's camera by the data set's authors, at another resolution: 640x480 and 1296x968.
 The two differ by their intrinsics alone, so colour is resampled onto the depth's pixels with them (antialiased, black
 where it does not reach) and encoded once, as JPEG; where sizes and intrinsics agree its bytes pass through untouched.
-Depth and its camera are never changed. A pose with infinity or NaN (tracking was lost) is no pose.
+Depth and its camera are never changed. The exported layout states no size: a depth image that is a row short is seen no
+sooner than when the two views are 20 % apart. A pose with infinity or NaN (tracking was lost) is no pose.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from fastseg.data.checks import (
     checked_frame,
     checked_ids,
     existing_folder,
+    exists,
     found,
     read_numbers,
     stems,
@@ -40,6 +42,7 @@ from fastseg.frames import Camera, Frame, FrameError
 COLOR_ENDINGS = (".jpg", ".jpeg", ".png")
 EXPORTED = ("depth", "color")
 JPEG_QUALITY = 95
+MAX_APART = 0.2  # of the colour's size, between the edges of the two views
 
 
 class ScanNet:
@@ -50,7 +53,7 @@ class ScanNet:
     for the file's own, and for the exported 0.001 metres a unit.
     """
 
-    def __init__(self, root: Path, depth_scale: float | None = None) -> None:
+    def __init__(self, root: Path | str, depth_scale: float | None = None) -> None:
         self.root = existing_folder(root)
         self.depth_scale = None if depth_scale is None else checked_scale(depth_scale, "depth_scale")
         self._headers: dict[str, SensHeader] = {}
@@ -83,12 +86,12 @@ class ScanNet:
         """The files behind the frame, those that exist; the whole .sens file for each of its frames."""
         stem, number = self._split(frame_id)
         if number is not None:
-            return [str(path) for path in [self._sens(stem)] if path.exists()]
+            return [str(path) for path in [self._sens(stem)] if exists(path)]
         folder, name = self.root / frame_id.rpartition("/")[0], frame_id.rpartition("/")[2]
         colors = [folder / "color" / f"{name}{ending}" for ending in COLOR_ENDINGS]
         about = [folder / "intrinsic" / f"intrinsic_{kind}.txt" for kind in EXPORTED]
         paths = (folder / "depth" / f"{name}.png", *colors, folder / "pose" / f"{name}.txt", *about)
-        return [str(path) for path in paths if path.exists()]
+        return [str(path) for path in paths if exists(path)]
 
     def scene(self, frame_id: str) -> str:
         """The scan that the frame is of: the .sens file without its ending, or the exported folder."""
@@ -102,9 +105,9 @@ class ScanNet:
         """(.sens file without its ending, frame), frame -1 for an unreadable file's id; (id, None) when exported."""
         check_id(frame_id, self.root)
         stem, _, number = frame_id.rpartition("/")
-        if stem and number.isdecimal() and self._sens(stem).exists():
+        if stem and number.isdecimal() and exists(self._sens(stem)):
             return stem, int(number)
-        return (frame_id, -1) if self._sens(frame_id).exists() else (frame_id, None)
+        return (frame_id, -1) if exists(self._sens(frame_id)) else (frame_id, None)
 
     def _header(self, stem: str) -> SensHeader:
         if stem not in self._headers:
@@ -140,7 +143,7 @@ class ScanNet:
         scale = 0.001 if self.depth_scale is None else self.depth_scale
         frame = checked_frame(Frame(frame_id, depth, scale, camera, image), str(path))
         pose = folder / "pose" / f"{name}.txt"
-        if not pose.exists():
+        if not exists(pose):
             return frame
         return replace(frame, pose=finite_pose(read_numbers(pose, 4, 4, "a camera-to-world pose"), str(pose)))
 
@@ -164,21 +167,23 @@ def registered_bytes(data: bytes, color: Camera, depth: Camera, name: str) -> by
     Raises FrameError `size` when the file is not of its camera's size, `decode`, `type` or `too-large`, naming `name`.
     """
     check_size(color_size(data, name), (color.height, color.width), f"{name}: colour", "its camera")
-    return data if color == depth else registered(decode_color(data, name), color, depth)
+    if color == depth:
+        return data
+    image = decode_color(data, name, at_least=(depth.height, depth.width))
+    return registered(image, color.resized(image.shape[0], image.shape[1]), depth)
 
 
 def registered(image: Color, color: Camera, depth: Camera) -> bytes:
     """A colour image (H, W, 3) uint8 resampled onto the pixels of a depth camera at the same place, as JPEG.
 
     A depth pixel u looks where the colour's pixel (u - cx) fx' / fx + cx' does, the primed ones the colour's. Bilinear
-    with antialias; black outside the colour image. Raises FrameError `intrinsics` when half of the view is outside.
+    with antialias; black outside the colour image. Raises FrameError `intrinsics` when an edge lies far off.
     """
     left, width = _span(depth.fx, depth.cx, depth.width, color.fx, color.cx)
     top, height = _span(depth.fy, depth.cy, depth.height, color.fy, color.cy)
     over = (-left, -top, left + width - color.width, top + height - color.height)
-    if max(over[0], 0) + max(over[2], 0) > width / 2 or max(over[1], 0) + max(over[3], 0) > height / 2:
-        wanted = "expected the colour camera to see what the depth camera does"
-        raise FrameError("intrinsics", f"{wanted}; it leaves out more than half of its view: {color} and {depth}")
+    if max(map(abs, over[::2])) > MAX_APART * color.width or max(map(abs, over[1::2])) > MAX_APART * color.height:
+        raise FrameError("intrinsics", f"expected colour and depth of the same view; got {color} and {depth}")
     pad = [max(0, math.ceil(pixels)) for pixels in over]
     canvas = np.pad(image, ((pad[1], pad[3]), (pad[0], pad[2]), (0, 0))) if any(pad) else image
     box = (left + pad[0], top + pad[1], left + width + pad[0], top + height + pad[1])

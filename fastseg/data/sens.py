@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from fastseg.data.checks import Pose
 from fastseg.data.images import MAX_FILE_BYTES
+from fastseg.data.places import answered
 from fastseg.data.png import check_pixels
 from fastseg.frames import FrameError
 
@@ -68,8 +69,8 @@ class SensFrame:
 def read_header(path: Path) -> SensHeader:
     """The header of a .sens file; FrameError `missing`, `decode`, `type` or `too-large`, naming the file."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with answered(path), path.open("rb") as file:
+            size = path.stat().st_size
             return _header(file, size, str(path))
     except OSError as error:
         raise FrameError("missing", f"{path}: cannot be read ({error.strerror})") from error
@@ -94,6 +95,8 @@ def _header(file: BinaryIO, size: int, name: str) -> SensHeader:
         raise FrameError(
             "decode", f"{name}: expected room for the {frames} frames of its header; it has {size} bytes", size
         )
+    if frames == 0:
+        raise FrameError("decode", f"{name}: expected frames; its header says that it has none", 0)
     check_pixels(color_height, color_width, name)
     check_pixels(height, width, name)
     _check_kinds(color_kind, depth_kind, name)
@@ -122,8 +125,8 @@ def frame_offsets(path: Path, first: int, frames: int) -> npt.NDArray[np.int64]:
     One pass that reads the 96 bytes before each frame and seeks over the rest; kept for the files read last.
     """
     offsets = [first]
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with answered(path), path.open("rb") as file:
+        size = path.stat().st_size
         while len(offsets) <= frames:
             file.seek(offsets[-1])
             start = file.read(_FRAME.size)
@@ -149,7 +152,7 @@ def read_frame(path: Path, header: SensHeader, index: int) -> SensFrame:
         size = int(offsets[index + 1] - offsets[index])
         if size > MAX_FILE_BYTES:
             raise FrameError("too-large", f"{name}: expected at most {MAX_FILE_BYTES} bytes; got {size}", size)
-        with path.open("rb") as file:
+        with answered(path), path.open("rb") as file:
             file.seek(int(offsets[index]))
             data = file.read(size)
     except OSError as error:

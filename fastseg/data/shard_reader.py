@@ -1,11 +1,8 @@
-"""Label shards read back: their footers, rows and labels, and `HNShards`, the labelled images of a folder."""
+"""Label shards read back: what a footer says, the rows, and the image and label of a row."""
 
 from __future__ import annotations
 
-import io
 import json
-import os
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
-from fastseg.data.shard_schema import FORMAT, METADATA_KEY, ROW_GROUP, Row
+from fastseg.data.images import decode_color
+from fastseg.data.shard_schema import FORMAT, METADATA_KEY, Row
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -47,9 +44,15 @@ def footer_facts(footer: pq.FileMetaData, path: Path) -> dict[str, Any]:
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
     """The rows of a shard, in order, one row group in memory at a time; page checksums are verified."""
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with path.open("rb") as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
         for group in range(file.num_row_groups):
             yield from file.read_row_group(group, columns=columns).to_pylist()
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a whole shard; page checksums are verified."""
+    with path.open("rb") as file:
+        return pq.read_table(file, columns=list(columns), use_threads=False, page_checksum_verification=True)
 
 
 def label_of(row: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
@@ -58,6 +61,16 @@ def label_of(row: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
     if len(raw) != height * width:
         raise ValueError(f"label of {row['id']!r} must be {height} x {width} bytes; got {len(raw)}")
     return np.frombuffer(raw, np.uint8).reshape(height, width).copy()
+
+
+def pair_of(row: Mapping[str, Any]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """The image (H, W, 3) uint8 RGB and the label (H, W) uint8 of a row.
+
+    ValueError names a row without colour, or whose image is no whole PNG, JPEG or WebP file.
+    """
+    if row["image"] is None:
+        raise ValueError(f"frame {row['id']!r} has a label but no colour image; it cannot be trained on")
+    return np.array(decode_color(row["image"], repr(row["id"]))), label_of(row)
 
 
 def class_names(n_height: int, n_normal: int, height_edges: Sequence[float]) -> list[str]:
@@ -72,74 +85,3 @@ def class_names(n_height: int, n_normal: int, height_edges: Sequence[float]) -> 
     if n_normal <= 2:
         surfaces = ["any surface"] if n_normal == 1 else ["parallel to floor", "perpendicular to floor"]
     return [f"{surface} x {height}" for surface in surfaces for height in heights]
-
-
-class HNShards:
-    """The labelled images of `folder/labels/*.parquet` (or `folder/*.parquet`): a `LabelledImages`.
-
-    `self[i]` is (image (H, W, 3) uint8 RGB, label (H, W) uint8), `stats(i)` the rest of the row. Random
-    access reads one row group; files open lazily and again in each process. ValueError for a folder
-    without shards, shards of different runs, and a row without colour.
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        root = Path(folder)
-        self.paths = sorted((root / "labels" if (root / "labels").is_dir() else root).glob("*.parquet"))
-        if not self.paths:
-            raise ValueError(f"no label shards (labels/*.parquet) in {root}; make_hn_labels writes them")
-        self.metadata = read_metadata(self.paths[0])
-        self._ids: list[str] = []
-        self._where: list[tuple[int, int]] = []
-        for shard, path in enumerate(self.paths):
-            if read_metadata(path).get("fingerprint") != self.metadata.get("fingerprint"):
-                raise ValueError(f"{path} and {self.paths[0]} come from different runs; give each its own folder")
-            ids = [row["id"] for row in read_rows(path, ["id"])]
-            self._ids += ids
-            self._where += [(shard, i) for i in range(len(ids))]
-        self._groups: OrderedDict[tuple[int, int], list[Row]] = OrderedDict()
-        self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
-        self._pid = os.getpid()
-
-    @property
-    def class_names(self) -> list[str]:
-        hn = self.metadata["hn"]
-        return class_names(hn["n_height"], hn["n_normal"], hn["height_edges"])
-
-    def ids(self) -> list[str]:
-        return list(self._ids)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        row = self.row(index)
-        if row["image"] is None:
-            raise ValueError(f"frame {row['id']!r} has a label but no colour image; it cannot be trained on")
-        with Image.open(io.BytesIO(row["image"])) as image:
-            return np.array(image.convert("RGB")), label_of(row)
-
-    def stats(self, index: int) -> Row:
-        """Every column of a row but the image and the label."""
-        return {key: value for key, value in self.row(index).items() if key not in ("image", "label")}
-
-    def row(self, index: int) -> Row:
-        """One row of `SCHEMA` as it is stored."""
-        shard, at = self._where[index]
-        if self._pid != os.getpid():  # a forked worker must not share file positions with its parent
-            self._files, self._groups, self._pid = OrderedDict(), OrderedDict(), os.getpid()
-        key = (shard, at // ROW_GROUP)
-        if key not in self._groups:
-            self._groups[key] = self._file(shard).read_row_group(key[1]).to_pylist()
-            while len(self._groups) > 2:
-                self._groups.popitem(last=False)
-        return self._groups[key][at % ROW_GROUP]
-
-    def _file(self, shard: int) -> pq.ParquetFile:
-        if shard not in self._files:
-            self._files[shard] = pq.ParquetFile(self.paths[shard], page_checksum_verification=True)
-            while len(self._files) > 32:
-                self._files.popitem(last=False)[1].close()
-        return self._files[shard]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_files": OrderedDict(), "_groups": OrderedDict()}

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
 from typing import IO, Any
 
 UNSEALED = "0" * 64  # what stands in the seal's place while the file is hashed
 _KEY = b'"seal": "'  # as json.dumps writes it; inside a JSON string the quotes would be escaped
 _CHUNK = 1 << 20
-
-
-def seal_file(path: Path) -> None:
-    """Put the seal into a closed Parquet file whose metadata holds `"seal": UNSEALED`."""
-    with open(path, "r+b") as file:
-        at = _place(file)
-        digest, _ = _digests(file, at)
-        file.seek(at)
-        file.write(digest.encode())
 
 
 def sealed(footer: bytes, seal: str) -> bytes:

@@ -14,8 +14,9 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fastseg.data.hn_shards import HNShards
 from fastseg.data.places import answered, is_local
-from fastseg.data.shard_reader import HNShards, class_names, label_of, read_metadata, read_rows
+from fastseg.data.shard_reader import class_names, label_of, read_metadata, read_rows
 from fastseg.data.shard_schema import (
     FORMAT,
     METADATA_KEY,

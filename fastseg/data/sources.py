@@ -21,8 +21,24 @@ from fastseg.data.sunrgbd import SunRgbd
 from fastseg.data.tum import CameraName, Tum
 from fastseg.frames import FrameSource, LabelledImages
 
-Scaled = Literal["7scenes", "replica", "scannet", "sunrgbd", "redwood"]
-Reader = Literal["folder", "tum", "nyuv2", "nyuv2-raw", "kitti", "cityscapes", "rooms", Scaled]
+Reader = Literal[
+    "folder", "7scenes", "tum", "nyuv2", "nyuv2-raw", "replica", "scannet", "kitti", "cityscapes", "sunrgbd", "redwood",
+    "rooms",
+]  # fmt: skip
+TAKES: dict[Reader, tuple[str, ...]] = {  # the options of each reader
+    "folder": ("depth_scale", "intrinsics"),
+    "7scenes": ("depth_scale",),
+    "tum": ("depth_scale", "intrinsics", "camera"),
+    "nyuv2": ("split",),
+    "nyuv2-raw": (),
+    "replica": ("depth_scale",),
+    "rooms": (),
+    "scannet": ("depth_scale",),
+    "kitti": (),
+    "cityscapes": ("split",),
+    "sunrgbd": ("depth_scale",),
+    "redwood": ("depth_scale",),
+}
 Labelled = Literal["folder", "camvid", "nyuv2", "replica", "rooms"]
 
 
@@ -38,52 +54,50 @@ def open_source(
     """The frames of the data set at `root`, in the layout that `reader` names (see fastseg.data.<reader>).
 
     root: a folder, or a place in a store such as s3://bucket/folder (see fastseg.data.places).
-    depth_scale: metres for one unit of depth, instead of the data set's own (not for nyuv2, nyuv2-raw, kitti,
-    cityscapes and rooms).
+    depth_scale: metres for one unit of depth, instead of the data set's own; not for readers that convert it.
     intrinsics: an `intrinsics.json` that lies elsewhere (folder, tum). camera: a published camera (tum; default ros).
     split: all, train or test (nyuv2; default all), or a folder's name (cityscapes; default all of them).
     rooms: `root` is a folder with rooms.json, see `read_rooms`.
     Raises FileNotFoundError, ValueError or FrameError with one sentence when there is no such data set.
     """
     given = {"depth_scale": depth_scale, "intrinsics": intrinsics, "camera": camera, "split": split}
+    for name, value in given.items():
+        if value is not None and name not in TAKES[reader]:
+            raise ValueError(f"reader {reader} takes no {name}; got {value!r}")
+    return _opened(reader, root, depth_scale, intrinsics, camera, split)
+
+
+def _opened(
+    reader: Reader, root: Path | str, depth_scale: float | None, intrinsics: Path | str | None,
+    camera: CameraName | None, split: str | None,
+) -> FrameSource:  # fmt: skip
     match reader:
         case "folder":
-            _takes(reader, given, "depth_scale", "intrinsics")
             return Folder(root, depth_scale, intrinsics)
+        case "7scenes":
+            return SevenScenes(place(root), depth_scale)
         case "tum":
-            _takes(reader, given, "depth_scale", "intrinsics", "camera")
             return Tum(root, depth_scale, intrinsics, camera)
         case "nyuv2":
-            _takes(reader, given, "split")
             return NyuFrames(root, split or "all")
+        case "nyuv2-raw":
+            return NyuRaw(place(root))
+        case "replica":
+            return Replica(place(root), depth_scale)
+        case "scannet":
+            return ScanNet(place(root), depth_scale)
+        case "kitti":
+            return Kitti(place(root))
+        case "cityscapes":
+            return Cityscapes(place(root), split)
+        case "sunrgbd":
+            return SunRgbd(place(root), depth_scale)
+        case "redwood":
+            return Redwood(place(root), depth_scale)
         case "rooms":
             from fastseg.data.rooms import Rooms
 
-            _takes(reader, given)
             return Rooms(**read_rooms(place(root) / "rooms.json", ("noise", "path")))
-        case "cityscapes":
-            _takes(reader, given, "split")
-            return Cityscapes(place(root), split)
-        case "nyuv2-raw" | "kitti":
-            _takes(reader, given)
-            return NyuRaw(place(root)) if reader == "nyuv2-raw" else Kitti(place(root))
-    _takes(reader, given, "depth_scale")
-    return _open_scaled(reader, place(root), depth_scale)
-
-
-def _open_scaled(reader: Scaled, root: Path, depth_scale: float | None) -> FrameSource:
-    """The frames of a layout whose one option is the depth scale."""
-    match reader:
-        case "7scenes":
-            return SevenScenes(root, depth_scale)
-        case "replica":
-            return Replica(root, depth_scale)
-        case "scannet":
-            return ScanNet(root, depth_scale)
-        case "sunrgbd":
-            return SunRgbd(root, depth_scale)
-        case "redwood":
-            return Redwood(root, depth_scale)
     assert_never(reader)
 
 
@@ -129,9 +143,3 @@ def read_rooms(path: Path, switches: tuple[str, ...]) -> dict[str, Any]:
                 f"{path}: {key} must be a {'true or false' if wanted is bool else 'whole number'}; got {value!r}"
             )
     return values
-
-
-def _takes(reader: str, given: dict[str, Any], *names: str) -> None:
-    for name, value in given.items():
-        if value is not None and name not in names:
-            raise ValueError(f"reader {reader} takes no {name}; got {value!r}")

@@ -26,12 +26,15 @@ from fastseg.data.checks import (
     checked_frame,
     checked_ids,
     existing_folder,
+    exists,
+    is_folder,
     read_color,
     read_numbers,
     stems,
 )
 from fastseg.data.images import read_bytes
 from fastseg.data.intrinsics import checked_scale, pinhole
+from fastseg.data.places import answered
 from fastseg.data.png import decode_png16
 from fastseg.frames import Frame, FrameError
 
@@ -48,7 +51,7 @@ class SunRgbd:
     0.001 metres a unit (after the bits are rotated back).
     """
 
-    def __init__(self, root: Path, depth_scale: float | None = None) -> None:
+    def __init__(self, root: Path | str, depth_scale: float | None = None) -> None:
         self.root = existing_folder(root)
         self.depth_scale = checked_scale(0.001 if depth_scale is None else depth_scale, "depth_scale")
 
@@ -80,7 +83,7 @@ class SunRgbd:
         folder = self.root / frame_id
         depths = next((files for name in DEPTH_FOLDERS if (files := listed(folder / name, (".png",)))), [])
         tilts = listed(folder / "extrinsics", (".txt",))[-1:]
-        about = [folder / "intrinsics.txt"] if (folder / "intrinsics.txt").exists() else []
+        about = [folder / "intrinsics.txt"] if exists(folder / "intrinsics.txt") else []
         return [str(path) for path in (*depths, *listed(folder / COLOR_FOLDER, COLOR_ENDINGS), *about, *tilts)]
 
     def scene(self, frame_id: str) -> str:
@@ -116,9 +119,10 @@ def up_of(tilt: Pose) -> npt.NDArray[np.float64]:
 
 def listed(folder: Path, endings: tuple[str, ...]) -> list[Path]:
     """The files of a folder with one of the endings (any case), sorted; none when there is no such folder."""
-    if not folder.is_dir():
+    if not is_folder(folder):
         return []
-    return sorted((p for p in folder.iterdir() if p.name.lower().endswith(endings)), key=lambda path: path.name)
+    with answered(folder):
+        return sorted((p for p in folder.iterdir() if p.name.lower().endswith(endings)), key=lambda path: path.name)
 
 
 def only(folder: Path, endings: tuple[str, ...]) -> Path:

@@ -7,22 +7,20 @@ import importlib
 import math
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import ModuleType
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 
 Array: TypeAlias = Any  # numpy.ndarray, torch.Tensor or cupy.ndarray; no common type exists
-Described: TypeAlias = tuple[int, str, bool, tuple[int, ...]]
+Described: TypeAlias = tuple[Any, str, bool, tuple[int, ...]]
 
 CPU_MODULE = "fastseg._cpu"
 CUDA_MODULE = "fastseg._cuda"
 KEPT_BYTES = 64 << 20
 KEPT_SMALL = 256
 NUMPY_NAMES = {np.dtype(n).str: n for n in ("uint8", "uint16", "int32", "int64", "float16", "float32", "float64")}
-P = ParamSpec("P")
-R = TypeVar("R")
 _thread = threading.local()
 _kept_small: dict[tuple[Any, ...], Array] = {}
 
@@ -88,12 +86,16 @@ def check(
     Raises TypeError for no array, a masked, sparse, nested or quantised one, or another dtype; ValueError for another
     shape, layout or place.
     """
-    kind = library(name, array)
-    if kind == "torch" and not _is_plain(array):
+    accepted = (dtypes,) if isinstance(dtypes, str) else dtypes
+    if type(array) is np.ndarray and (like is None or type(like) is np.ndarray):
+        flags = array.flags  # at once: in a program that does other work too, the lines below cost as much as a kernel
+        known = _bind_again(array.shape, shape, tuple(sizes.items()) if sizes else ())
+        if known and NUMPY_NAMES.get(array.dtype.str) in accepted and flags.c_contiguous and flags.aligned:
+            return known.copy()
+    if library(name, array) == "torch" and not _is_plain(array):
         form = "nested" if array.is_nested else "quantised" if array.is_quantized else str(array.layout)
         raise TypeError(f"{name} must be a plain dense tensor; got a {form.removeprefix('torch.')} tensor")
-    accepted = (dtypes,) if isinstance(dtypes, str) else dtypes
-    bound = _bind(tuple(array.shape), shape, dict(sizes or {}))
+    bound = _bind(tuple(array.shape), shape, tuple((sizes or {}).items()))
     wrong_type = dtype_name(array) not in accepted
     if wrong_type or bound is None or not is_contiguous(array):
         raise (TypeError if wrong_type else ValueError)(
@@ -105,8 +107,11 @@ def check(
     return bound
 
 
-def _bind(lengths: tuple[int, ...], shape: tuple[str | int, ...], bound: dict[str, int]) -> dict[str, int] | None:
-    """`bound` with the letters of `shape` added, or None when `lengths` does not fit."""
+def _bind(
+    lengths: tuple[int, ...], shape: tuple[str | int, ...], sizes: tuple[tuple[str, int], ...]
+) -> dict[str, int] | None:
+    """`sizes` with the letters of `shape` added, or None when `lengths` does not fit."""
+    bound = dict(sizes)
     if shape and str(shape[0]).startswith("["):
         lengths = (1, *lengths) if len(lengths) == len(shape) - 1 else lengths
         shape = (str(shape[0]).strip("[]"), *shape[1:])
@@ -116,6 +121,9 @@ def _bind(lengths: tuple[int, ...], shape: tuple[str | int, ...], bound: dict[st
         if (bound.setdefault(axis, length) if isinstance(axis, str) else axis) != length:
             return None
     return bound
+
+
+_bind_again = functools.lru_cache(maxsize=512)(_bind)  # not to be written to
 
 
 def _spelled(shape: tuple[str | int, ...], sizes: Mapping[str, int]) -> str:
@@ -195,33 +203,34 @@ def _uploaded(like: Array, small: np.ndarray[Any, Any]) -> Array:
     return made
 
 
-def address(array: Array) -> int:
-    """The address of the first element, 0 for an array without elements; TypeError when there is no such memory."""
-    if isinstance(array, np.ndarray):
-        return int(array.__array_interface__["data"][0]) if array.size else 0
-    if library("array", array) == "cupy":
-        return int(array.data.ptr) if array.size else 0
-    if type(array).__module__.startswith("torch._subclasses") or array.is_neg():
-        kind = "negated view" if array.is_neg() else type(array).__name__
-        raise TypeError(f"a {kind} has no memory of its own that a kernel could read; pass a plain tensor")
-    return int(array.data_ptr()) if array.numel() else 0
-
-
 def describe(array: Array, shape: tuple[int, ...] | None = None) -> Described:
-    """`(address, dtype, on_device, shape)`, the form in which a contiguous array crosses into C++.
+    """`(memory, dtype, on_device, shape)`, the form in which a contiguous array crosses into C++ for one call.
 
+    memory  the address of the first element, 0 for an array without elements; a numpy array itself, whose buffer C++
+            asks for, which is many times as fast and refuses what is not contiguous
     shape   the axes to give it, when they are not its own: a batch of one for a single frame; the same element count
+    Raises TypeError when there is no such memory, ValueError for another element count.
     """
     own = tuple(array.shape)
     if shape is not None and math.prod(shape) != math.prod(own):
         raise ValueError(f"an array of shape {own} cannot be read as {shape}")
-    return address(array), dtype_name(array), on_device(array), own if shape is None else shape
+    given = own if shape is None else shape
+    if isinstance(array, np.ndarray):
+        return array, NUMPY_NAMES.get(array.dtype.str) or str(array.dtype), False, given
+    if library("array", array) == "cupy":
+        return int(array.data.ptr) if array.size else 0, dtype_name(array), True, given
+    if type(array).__module__.startswith("torch._subclasses") or array.is_neg():
+        kind = "negated view" if array.is_neg() else type(array).__name__
+        raise TypeError(f"a {kind} has no memory of its own that a kernel could read; pass a plain tensor")
+    return int(array.data_ptr()) if array.numel() else 0, dtype_name(array), on_device(array), given
 
 
 def fetched(array: Array) -> np.ndarray[Any, Any]:
     """A few numbers that a kernel wrote, as a numpy array; waits for the stream of a CUDA array."""
+    if isinstance(array, np.ndarray):
+        return array
     kind = library("array", array)
-    return np.asarray(array.detach().cpu() if kind == "torch" else array.get() if kind == "cupy" else array)
+    return np.asarray(array.detach().cpu() if kind == "torch" else array.get())
 
 
 def describe_optional(array: Array | None, shape: tuple[int, ...] | None = None) -> Described | None:
@@ -243,7 +252,7 @@ def backend(array: Array) -> ModuleType:
     """The compiled module for the array's device; ImportError that says how to build it when it is absent."""
     module = CUDA_MODULE if on_device(array) else CPU_MODULE
     try:
-        return importlib.import_module(module)
+        return sys.modules.get(module) or importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
@@ -252,24 +261,6 @@ def backend(array: Array) -> ModuleType:
             f"{module} is not built for the fastseg at {importlib.import_module('fastseg').__path__[0]}: "
             f"install the checkout with `pip install -e .`{compiler}"
         ) from error
-
-
-def outside_graphs(op: Callable[P, R]) -> Callable[P, R]:
-    """A label op: `op`, which torch.compile leaves as one graph break and runs eagerly, for it hands addresses to C++.
-
-    Its results never require grad; autocast leaves it alone, since it takes the dtypes it names and no others; unless
-    it says so it neither waits for the GPU nor allocates by itself, so a CUDA graph captures it after a first call.
-    """
-
-    @functools.wraps(op)
-    def call(*arguments: P.args, **options: P.kwargs) -> R:
-        torch = sys.modules.get("torch")
-        if torch is None or not torch.compiler.is_compiling():
-            return op(*arguments, **options)
-        eager: Callable[P, R] = torch.compiler.disable(op)
-        return eager(*arguments, **options)
-
-    return call
 
 
 def permuted(array: Array, axes: tuple[int, ...]) -> Array:

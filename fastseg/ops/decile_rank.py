@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from fastseg.ops import arrays
+from fastseg.ops.graphs import outside_graphs
 
 REFUSED_DECILE = 255
 VARIED, CONSTANT, REFUSED = 0, 1, 2  # csrc's verdicts; REFUSED + m names model m
@@ -24,7 +25,7 @@ class EnsembleDeciles(NamedTuple):
     mean: arrays.Array
 
 
-@arrays.outside_graphs
+@outside_graphs
 def decile_rank(scores: arrays.Array, *, threads: int = 1, check: bool = True) -> arrays.Array:
     """Decile ranks 0..9, uint8, of each map of scores; a constant map is 0 everywhere.
 
@@ -55,7 +56,7 @@ def decile_rank(scores: arrays.Array, *, threads: int = 1, check: bool = True) -
     return deciles
 
 
-@arrays.outside_graphs
+@outside_graphs
 def ensemble_deciles(maps: arrays.Array, *, threads: int = 1, check: bool = True) -> EnsembleDeciles:
     """Decile ranks of the mean over M models of their score maps, each first made to span [0, 1].
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from fastseg.frames import Camera
 from fastseg.ops import arrays
+from fastseg.ops.graphs import outside_graphs
 from fastseg.ops.normals import Estimator, check_counts, check_outputs, checked_depth, fit
 
 Gravity = Literal["manhattan", "floor_wall"]
@@ -54,7 +56,7 @@ def normal_edges_deg(n_normal: int) -> tuple[float, ...]:
     return tuple(90.0 * k / n_normal for k in range(1, n_normal))
 
 
-@arrays.outside_graphs
+@outside_graphs
 def hn_labels(
     depth: arrays.Array, camera: Camera, *, depth_scale: float = 1.0,
     height_edges: Sequence[float] = uniform_edges(10, 2.5), n_normal: int = 2,
@@ -83,7 +85,7 @@ def hn_labels(
     priors = _priors(prior, checked_depth(depth, camera, depth_scale)[0])
     rules = _rules(gravity, max_disagreement_deg, percentile, min_valid, min_aligned, aligned_deg)
     windows = [fit(estimator, r, 0.25, max_residual, 0.02, 0.01) for r in (radius, gravity_radius)]
-    bins = _bins(height_edges, n_normal)
+    bins = _bins(tuple(height_edges), n_normal)
     return _call("hn_labels", depth, camera, depth_scale, windows, stride, rules, priors, bins, threads, outputs)
 
 
@@ -114,7 +116,7 @@ def hn_labels_given(
     planes[:, :3], planes[:, 3] = _priors(np.asarray(up, np.float64), n, "up"), floors
     rules = _rules("floor_wall", 10.0, 1.0, min_valid, 0.0, aligned_deg)
     windows = [fit(estimator, radius, 0.25, max_residual, 0.02, 0.01)] * 2
-    bins = _bins(height_edges, n_normal)
+    bins = _bins(tuple(height_edges), n_normal)
     return _call("hn_labels_given", depth, camera, depth_scale, windows, 4, rules, planes, bins, threads, outputs)
 
 
@@ -147,10 +149,12 @@ def _scratch(depth: arrays.Array, shape: tuple[int, int, int], radius: int, stri
     return module, arrays.scratch(depth, max(workers, 1), size)
 
 
-def _bins(height_edges: Sequence[float], n_normal: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+@functools.lru_cache(maxsize=64)
+def _bins(height_edges: tuple[float, ...], n_normal: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """The inner edges of the heights, metres, and of the normals, cosines; not to be written to."""
     edges = np.asarray(height_edges, np.float32).reshape(-1)
     if not np.all(np.isfinite(edges)) or not np.all(np.diff(edges) > 0):
-        raise ValueError(f"height_edges must be finite and ascending, in metres; got {tuple(height_edges)}")
+        raise ValueError(f"height_edges must be finite and ascending, in metres; got {height_edges}")
     if n_normal < 1 or n_normal * (len(edges) + 1) > IGNORE:
         raise ValueError(
             f"n_normal must be at least 1 and n_normal * n_height at most {IGNORE}; got {n_normal} and {len(edges) + 1}"
@@ -180,13 +184,21 @@ def _rules(
 
 def _priors(prior: npt.NDArray[np.float64] | None, n: int, name: str = "prior") -> npt.NDArray[np.float64]:
     """(N, 3) unit priors; ValueError for another shape or a zero or non-finite vector."""
-    given = np.asarray((0.0, -1.0, 0.0) if prior is None else prior, np.float64)
+    if prior is None:
+        return _upright(n)
+    given = np.asarray(prior, np.float64)
     if given.shape not in ((3,), (n, 3)):
         raise ValueError(f"{name} must be (3,) or ({n}, 3); got {given.shape}")
     length = np.linalg.norm(given, axis=-1, keepdims=True)
     if not np.all(np.isfinite(given)) or not np.all(length > 0):
         raise ValueError(f"{name} must be finite and not zero")
     return np.ascontiguousarray(np.broadcast_to(given / length, (n, 3)))
+
+
+@functools.lru_cache(maxsize=64)
+def _upright(n: int) -> npt.NDArray[np.float64]:
+    """(N, 3): up where a camera is held level; not to be written to."""
+    return np.tile(np.array((0.0, -1.0, 0.0)), (n, 1))
 
 
 def _outputs(

@@ -8,6 +8,7 @@ from typing import Literal
 
 from fastseg.frames import Camera
 from fastseg.ops import arrays
+from fastseg.ops.graphs import outside_graphs
 
 Estimator = Literal["plane", "pca", "cross"]
 Output = Literal["points", "normals"]
@@ -60,7 +61,7 @@ def check_outputs(outputs: Collection[str], known: tuple[str, ...]) -> None:
         raise ValueError(f"outputs must name one or more of {', '.join(known)}; got {outputs!r}")
 
 
-@arrays.outside_graphs
+@outside_graphs
 def normals(
     depth: arrays.Array, camera: Camera, *, estimator: Estimator = "plane", radius: int = 5, depth_scale: float = 1.0,
     min_valid: float = 0.25, max_residual: float = math.inf, edge_tau: float = 0.02, edge_tau0: float = 0.01,

@@ -191,6 +191,17 @@ def test_color_is_rgb_of_the_stated_size(kind: str) -> None:
         np.testing.assert_array_equal(image, COLOR)
 
 
+@pytest.mark.parametrize(("at_least", "step"), [((48, 64), 2), ((49, 64), 1), ((24, 20), 4), ((1, 1), 8)])
+def test_a_jpeg_is_decoded_no_larger_than_need_be(at_least: tuple[int, int], step: int) -> None:
+    v, u = np.mgrid[:96, :128]
+    smooth = np.dstack([u * 2, v * 2, 128 + 40 * np.sin(u / 9)]).astype(np.uint8)
+    small = decode_color(encoded(smooth, "JPEG", quality=98, subsampling=0), "a", at_least)
+    means = smooth.reshape(96 // step, step, 128 // step, step, 3).mean((1, 3))
+    assert small.shape == means.shape and np.abs(small - means).max() < 4
+    assert decode_color(encoded(smooth, "PNG"), "a", at_least).shape == smooth.shape
+    assert decode_color(encoded(smooth[:95], "JPEG"), "a", at_least).shape == (95, 128, 3)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
 def test_truncated_color_is_rejected_decoded_or_not(kind: str) -> None:
     data = encoded(COLOR, kind)

@@ -113,6 +113,17 @@ def test_holes_stay_holes(scene: Path) -> None:
     assert (depth[225:265, 320:370] == 0).all() and (depth[100:200, 320:370] > 0).mean() > 0.95
 
 
+def test_a_files_end_lost_to_zeros_is_no_measurement(scene: Path) -> None:
+    data = (scene / f"d-{NAME}.pgm").read_bytes()
+    (scene / f"d-{NAME}.pgm").write_bytes(data[:200_000] + bytes(len(data) - 200_000))
+    frame = NyuRaw(scene.parent).load(ID)
+    assert not frame.depth[200:].any() and (frame.depth[:100] > 0).mean() > 0.9
+    (scene / f"d-{NAME}.pgm").write_bytes(data[:17] + bytes(len(data) - 17))
+    with pytest.raises(FrameError) as caught:
+        label_frame(NyuRaw(scene.parent).load(ID), HNConfig())
+    assert caught.value.reason == "no-depth"
+
+
 def test_an_archive_gives_the_same_frame(scene: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bedrooms_part1.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for path in scene.iterdir():
@@ -190,3 +201,24 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
         NyuRaw(tmp_path, encoding="gif")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="reader nyuv2-raw takes no depth_scale"):
         open_source("nyuv2-raw", tmp_path, depth_scale=1.0)
+
+
+def test_a_sample_of_an_archive_becomes_verified_shards(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    from fastseg.verify import problems
+    from pipelines.make_hn_labels import cli
+
+    raw, color, exact = seen()
+    with zipfile.ZipFile(tmp_path / "dens.zip", "w") as archive:
+        for name in ("den_0001/{}-1.0-1", "den_0001/{}-2.0-1", "den_0001/{}-3.0-1", "den_0002/{}-1.0-1"):
+            archive.writestr(name.format("d") + ".pgm", pgm(raw))
+            archive.writestr(name.format("r") + ".ppm", ppm(color))
+            archive.writestr(name.format("a") + ".dump", dump(exact.up))
+    given = {"reader": "nyuv2-raw", "root": tmp_path / "dens.zip", "out": tmp_path / "out", "workers": 0, "sample": 3}
+    assert cli([f"--{key}={value}" for key, value in given.items()]) == 0
+    assert problems(tmp_path / "out") == []
+    labels = [row for path in (tmp_path / "out" / "labels").iterdir() for row in pq.read_table(path).to_pylist()]
+    scenes = sorted(row["id"].partition("/")[0] for row in labels)
+    assert scenes == ["den_0001", "den_0001", "den_0002"]
+    assert {(row["height"], row["width"]) for row in labels} == {(425, 560)}

@@ -18,9 +18,9 @@ def matrix(camera: kinect.Camera) -> np.ndarray:
 def test_disparity_to_metres_at_its_limits() -> None:
     metres = kinect.depth_of_disparity()
     assert metres.dtype == np.float32 and metres.shape == (2048,)
-    np.testing.assert_allclose(metres[[0, 700, 1000]], [351.3 / 1092.5, 351.3 / 392.5, 351.3 / 92.5], rtol=1e-6)
+    np.testing.assert_allclose(metres[[1, 700, 1000]], [351.3 / 1091.5, 351.3 / 392.5, 351.3 / 92.5], rtol=1e-6)
     assert metres[1057] == pytest.approx(351.3 / 35.5) and metres[1057] < 10  # the last: 1058 would be 10.2 m
-    assert (metres[1058:] == 0).all() and (metres[:1058] > 0).all() and (np.diff(metres[:1058]) > 0).all()
+    assert metres[0] == 0 and (metres[1058:] == 0).all() and (np.diff(metres[:1058]) > 0).all()
 
 
 def test_the_colour_camera_is_the_one_of_the_labelled_frames() -> None:
@@ -127,7 +127,7 @@ def test_the_nearest_of_all_that_falls_into_a_pixel_stays() -> None:
 
 
 def test_no_measurement_registers_nothing() -> None:
-    for value in (2047, 1058, 1093, 1500):
+    for value in (0, 2047, 1058, 1093, 1500):
         assert not kinect.rig(True).registered(np.full((480, 640), value, np.uint16)).any()
 
 

@@ -80,7 +80,7 @@ def test_a_matrix_is_read_column_by_column(tmp_path: Path) -> None:
 def test_a_camera_that_is_none_is_refused_naming_its_file(tmp_path: Path, other: dict[str, object]) -> None:
     path = put(write(tmp_path) / "intrinsic.json", camera_json(FRAMES[0], **other))
     with pytest.raises(FrameError, match=r"intrinsic\.json: ") as caught:
-        Redwood(tmp_path)
+        Redwood(tmp_path).load("00000")
     assert caught.value.reason == "intrinsics" and str(path) in str(caught.value)
 
 
@@ -92,8 +92,9 @@ def test_a_frame_that_the_trajectory_leaves_out_has_no_pose(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("text", ["0 0 1\n1 0 0 0\n", "0 0 1\n" + "1 0 0 x\n" * 4, "x\n" * 5, block(0, np.eye(4)) * 2])
 def test_a_trajectory_that_is_none_is_refused_naming_the_block(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ValueError, match=r"trajectory\.log: expected .*block [01]"):
+    with pytest.raises(FrameError, match=r"trajectory\.log: expected .*block [01]") as caught:
         read_log(put(tmp_path / "trajectory.log", text))
+    assert caught.value.reason == "decode"
 
 
 def test_a_pose_that_is_no_rigid_motion_rejects_its_frame_alone(tmp_path: Path) -> None:
@@ -125,8 +126,16 @@ def test_a_folder_that_is_no_recording_says_what_was_looked_for(tmp_path: Path) 
     with pytest.raises(ValueError, match=r"depth/NAME\.png beside"):
         Redwood(tmp_path).ids()
     (write(tmp_path) / "color").rename(tmp_path / "colour")
-    with pytest.raises(FileNotFoundError, match="expected a colour folder"):
-        Redwood(tmp_path)
+    with pytest.raises(FrameError, match=r"color/00000\.jpg: expected the frame's colour"):
+        Redwood(tmp_path).load("00000")
+
+
+def test_a_recording_behind_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "scan").symlink_to(write(tmp_path / "elsewhere"))
+    with pytest.raises(FrameError) as caught:
+        Redwood(tmp_path / "root")
+    assert caught.value.reason == "id"
 
 
 @pytest.mark.parametrize("name", ["depth/00000.png", "color/00000.jpg"])

@@ -14,7 +14,7 @@ from fastseg.data import shard_check, shards
 from fastseg.data.shard_check import check_shard
 from fastseg.data.shard_digest import table_digests
 from fastseg.data.shard_schema import REJECTED_SCHEMA, SCHEMA, row_digest
-from fastseg.data.shard_seal import file_digests, seal_file
+from fastseg.data.shard_seal import UNSEALED, file_digests, sealed
 
 HN = {"n_height": 3, "n_normal": 2, "height_edges": [0.5, 1.0]}
 
@@ -74,11 +74,11 @@ def test_a_seal_can_be_made_again_and_says_the_bytes(tmp_path: Path) -> None:
     path = write(tmp_path / "labels" / "a.parquet", [row(1)])
     with path.open("rb") as file:
         assert file_digests(file) == (shard_check.file_sha256(path), True)
-    pieces = path.read_bytes().split(b'"seal": "')
-    path.write_bytes(pieces[0] + b'"seal": "' + b"0" * 64 + pieces[1][64:])
+    whole = path.read_bytes()
+    path.write_bytes(sealed(whole, UNSEALED))
     assert any("seal" in problem for problem in check_shard(path).problems)
-    seal_file(path)
-    assert check_shard(path).problems == []
+    path.write_bytes(sealed(whole, shard_check.file_sha256(path)))
+    assert path.read_bytes() == whole and check_shard(path).problems == []
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fastseg.data.sources import open_labelled, open_source
+from fastseg.data.sources import TAKES, Reader, open_labelled, open_source
 from fastseg.frames import FrameError
 
 
@@ -27,7 +28,11 @@ def test_each_reader_refuses_what_it_does_not_take(tmp_path: Path) -> None:
         open_source("folder", tmp_path, camera="freiburg1")
 
 
-@pytest.mark.parametrize("reader", ["folder", "7scenes", "tum", "nyuv2", "nyuv2-raw", "replica", "rooms"])
+def test_every_reader_says_what_it_takes() -> None:
+    assert set(TAKES) == set(get_args(Reader))
+
+
+@pytest.mark.parametrize("reader", get_args(Reader))
 def test_every_reader_says_in_one_sentence_that_there_is_nothing(reader: str, tmp_path: Path) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match="expected") as caught:
         open_source(reader, tmp_path).ids()  # type: ignore[arg-type]
