@@ -118,7 +118,9 @@ def hn_labels_given(
     rules = _rules("floor_wall", 10.0, 1.0, min_valid, 0.0, aligned_deg)
     windows = [fit(estimator, radius, 0.25, max_residual, 0.02, 0.01)] * 2
     bins = _bins(tuple(height_edges), n_normal)
-    return _call("hn_labels_given", depth, shape, camera, depth_scale, windows, 4, rules, planes, bins, threads, outputs)
+    return _call(
+        "hn_labels_given", depth, shape, camera, depth_scale, windows, 4, rules, planes, bins, threads, outputs
+    )
 
 
 def _call(
