@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -29,6 +30,17 @@ from pipelines.tally import Tally
 
 DONE, FAILED, REFUSED, REJECTS = 0, 1, 2, 3
 UNPROTECTED = "no workers: a frame that kills or blocks its process in native code ends the run (--workers 1 protects)"
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who works and what a frame may take; see `fan_out`."""
+
+    workers: int
+    address: str | None
+    timeout_s: float
+    frame_mb: int
+    worker_mb: int
 
 
 def fan_out(
@@ -55,39 +67,56 @@ def fan_out(
     run at once than there is memory for. about: what else run.json should say of the run (its whole configuration).
     """
     _check(workers, timeout_s, max_reject)
+    crew = Crew(workers, address, timeout_s, frame_mb, worker_mb)
     out = place(out)
     try:
         _make_folders(out)
         with locked(out) as still_held:
-            earlier = ledger.check_same_run(out, plan)
-            if earlier and earlier["finished"] and ledger.sums_hold(out):
-                print(f"{out} is complete: {earlier['counts']['labels']} labels; nothing to do", file=sys.stderr)
-                return _verdict(earlier["counts"], max_reject)
-            run = _begin(out, plan, workers, about or {}, earlier)
-            limits = {"timeout_s": timeout_s, "memory_mb": frame_mb, "own_process": workers > 0}
-            tally = Tally(len(plan.ids), sum(1 for _ in plan.ranges()))
-            with Stop(workers == 0) as stop, tally:
-                pool = _pool(work, workers, address, stop, worker_mb)
-                with _notes(out) as notes, closing(pool(_jobs(plan, out, notes, limits))) as results:
-                    stopped = _count(results, tally, still_held)
-            if stopped:
-                ledger.sweep(out)
-                return stopped
-            _finish(out, run, tally)
-        tally.summary()
-        return _verdict(run["counts"], max_reject)
-    except ledger.RefusedError as error:
-        return _sorry(str(error), REFUSED)
-    except OutputError as error:
-        return _sorry(str(error), FAILED)
-    except OSError as error:
-        if error.filename is None or not str(error.filename).startswith(str(out)):
-            raise
-        return _sorry(f"cannot write {error.filename}: {error.strerror}", FAILED)
-    except (ValueError, ImportError):  # the caller's mistakes
-        raise
+            return _run(plan, work, out, crew, max_reject, about or {}, still_held)
     except Exception as error:
-        raise BrokenRunError(error) from error
+        return _broken_off(error, out)
+
+
+def _run(
+    plan: ledger.Plan,
+    work: AnyWork,
+    out: Path,
+    crew: Crew,
+    max_reject: float,
+    about: dict[str, Any],
+    still_held: Callable[[], None],
+) -> int:
+    earlier = ledger.check_same_run(out, plan)
+    if earlier and earlier["finished"] and ledger.sums_hold(out):
+        print(f"{out} is complete: {earlier['counts']['labels']} labels; nothing to do", file=sys.stderr)
+        return _verdict(earlier["counts"], max_reject)
+    run = _begin(out, plan, crew.workers, about, earlier)
+    tally = Tally(len(plan.ids), sum(1 for _ in plan.ranges()))
+    with Stop(crew.workers == 0) as stop, tally, _notes(out) as notes:
+        # Address space says nothing of a process that maps a GPU's memory: no limit there.
+        memory_mb = None if getattr(work, "num_gpus", 0) else crew.frame_mb
+        jobs = _jobs(plan, out, notes, crew, memory_mb)
+        with closing(_results(jobs, work, crew, stop)) as results:
+            stopped = _count(results, tally, still_held)
+    ledger.sweep(out)  # what dead workers left
+    if stopped:
+        return stopped
+    _finish(out, run, tally)
+    tally.summary()
+    return _verdict(run["counts"], max_reject)
+
+
+def _broken_off(error: Exception, out: Path) -> int:
+    """The exit code of a run that ended early, said in a sentence; raises the caller's mistakes, and bugs as such."""
+    if isinstance(error, ledger.RefusedError):
+        return _sorry(str(error), REFUSED)
+    if isinstance(error, OutputError):
+        return _sorry(str(error), FAILED)
+    if isinstance(error, OSError) and error.filename is not None and str(error.filename).startswith(str(out)):
+        return _sorry(f"cannot write {error.filename}: {error.strerror}", FAILED)
+    if isinstance(error, ValueError | OSError | ImportError):
+        raise error
+    raise BrokenRunError(error) from error
 
 
 def _check(workers: int, timeout_s: float, max_reject: float) -> None:
@@ -170,8 +199,9 @@ def _finish(out: Path, run: dict[str, Any], tally: Tally) -> None:
     persistently(lambda: ledger.write_run(out, run), "run")
 
 
-def _jobs(plan: ledger.Plan, out: Path, notes: Path, limits: dict[str, Any]) -> Iterator[ShardJob]:
+def _jobs(plan: ledger.Plan, out: Path, notes: Path, crew: Crew, memory_mb: int | None) -> Iterator[ShardJob]:
     fingerprint = plan.fingerprint()
+    limits: dict[str, Any] = {"timeout_s": crew.timeout_s, "memory_mb": memory_mb, "own_process": crew.workers > 0}
     for number, ids in plan.ranges():
         metadata = plan.metadata | {
             "fingerprint": fingerprint, "code": plan.code, "config": plan.config,
@@ -190,13 +220,10 @@ def _notes(out: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _pool(
-    work: AnyWork, workers: int, address: str | None, stop: Stop, worker_mb: int
-) -> Callable[[Iterator[ShardJob]], Generator[ShardResult, None, None]]:
-    """What turns jobs into results: this process, or Ray's workers."""
-    if workers == 0:
+def _results(jobs: Iterator[ShardJob], work: AnyWork, crew: Crew, stop: Stop) -> Generator[ShardResult, None, None]:
+    if crew.workers == 0:
         print(UNPROTECTED, file=sys.stderr)
-        return lambda jobs: (label_shard(job, work) for job in jobs)
+        return (label_shard(job, work) for job in jobs)
     from pipelines.ray_pool import RayPool
 
-    return RayPool(work, workers, address, stop, worker_mb).results
+    return RayPool(work, crew.workers, crew.address, stop, crew.worker_mb).results(jobs)

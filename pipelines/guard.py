@@ -11,14 +11,14 @@ import resource
 import signal
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from fastseg.frames import FrameError
-from pipelines.retry import passing, waits
+from pipelines.retry import TRIES, passing, persistently
 
 T = TypeVar("T")
 
@@ -90,19 +90,14 @@ class Guard:
         """
         self._flight.note(first, len(frame_ids))
         try:
-            for wait in waits(frame_ids[0]):
-                try:
-                    return self._once(frame_ids, call)
-                except Exception as error:
-                    if passing(error) is None:
-                        raise
-                    self.retries += 1
-                    time.sleep(wait)
-            return self._once(frame_ids, call)
+            return persistently(partial(self._once, frame_ids, call), frame_ids[0], self.tried_again)
         except Exception as error:
             raise self._reason(frame_ids, error) from error
         finally:
             self._flight.note(first, 0)
+
+    def tried_again(self) -> None:
+        self.retries += 1
 
     def _once(self, frame_ids: Sequence[str], call: Callable[[], T]) -> T:
         seconds = self._timeout_s * len(frame_ids)
@@ -116,8 +111,7 @@ class Guard:
     def _reason(self, frame_ids: Sequence[str], error: Exception) -> FrameError:
         cause = passing(error)
         if cause is not None:
-            tries = len(waits(frame_ids[0])) + 1
-            return FrameError("io", f"{_named(frame_ids)} could not be read in {tries} tries: {_line(cause)}", tries)
+            return FrameError("io", f"{_named(frame_ids)} could not be read in {TRIES} tries: {_line(cause)}", TRIES)
         if isinstance(error, FrameError):
             return error
         if isinstance(error, MemoryError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 from contextlib import closing, suppress
-from dataclasses import replace
 from typing import Any
 
 import ray
@@ -123,8 +122,7 @@ class ActorHands:
 
     def start(self, job: ShardJob, group: Group | None) -> Any:
         actor: Any = self._idle.pop() if self._idle else self._actor.remote(self._work)
-        # Address space says nothing of a process that maps a GPU's memory: no limit there.
-        ref = actor.do.remote(replace(job, memory_mb=None), group)
+        ref = actor.do.remote(job, group)
         self._busy[ref] = actor
         return ref
 

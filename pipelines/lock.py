@@ -152,7 +152,7 @@ def _take(path: Path, me: Holder) -> None:
 def _read(path: Path) -> Holder | None:
     try:
         with answered(path):
-            content, _ = persistently(path.read_bytes, str(path))
+            content = persistently(path.read_bytes, str(path))
         return Holder(**json.loads(content))
     except FileNotFoundError:
         return None

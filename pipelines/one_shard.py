@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,10 @@ def label_shard(job: ShardJob, work: AnyWork) -> ShardResult:
     """
     try:
         with closing(Flight(job.flight)) as flight:
-            result, again = persistently(lambda: _existing_or_made(job, work, flight), str(job.number))
-        return replace(result, retries=result.retries + again)
+            again = Counter[str]()
+            make = partial(_existing_or_made, job, work, flight)
+            result = persistently(make, str(job.number), lambda: again.update(["writes"]))
+        return replace(result, retries=result.retries + again["writes"])
     except OSError as error:
         text = error.strerror or str(error)
         raise OutputError(f"cannot write {error.filename or job.path('labels')}: {text}") from error

@@ -55,16 +55,17 @@ def waits(seed: str, tries: int = TRIES) -> list[float]:
     return [min(FIRST_S * 2**i, LONGEST_S) * spread.uniform(0.5, 1.5) for i in range(tries - 1)]
 
 
-def persistently(call: Callable[[], T], seed: str, tries: int = TRIES) -> tuple[T, int]:
-    """What `call` returns, and how often it had to be tried again; its last error when it never succeeds.
+def persistently(call: Callable[[], T], seed: str, again: Callable[[], None] = lambda: None, tries: int = TRIES) -> T:
+    """What `call` returns, tried again after errors that pass by themselves; the last error when it never succeeds.
 
-    Errors that do not pass by themselves are raised at once.
+    seed: who waits, for the jitter. again: called before each further try.
     """
-    for again, wait in enumerate(waits(seed, tries)):
+    for number in range(tries - 1):
         try:
-            return call(), again
+            return call()
         except Exception as error:
             if passing(error) is None:
                 raise
-            time.sleep(wait)
-    return call(), tries - 1
+        again()
+        time.sleep(waits(seed, tries)[number])
+    return call()

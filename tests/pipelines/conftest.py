@@ -1,11 +1,33 @@
-"""Makes the checkout's `pipelines` and the toy work importable here and, through sys.path, in Ray's workers."""
+"""Makes the checkout's `pipelines` and the toy work importable here and in Ray's workers; a Ray for a whole module."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 HERE = Path(__file__).parent
 for folder in (HERE, HERE.parents[1]):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+
+
+@pytest.fixture(scope="module")
+def ray_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A Ray of two workers and one GPU (by name: nothing is run on it), shared; the log of the frames tried in it."""
+    ray = pytest.importorskip("ray", reason="the Ray pool needs the extra `ray`")
+    log = tmp_path_factory.mktemp("ray") / "log"
+    log.touch()
+    os.environ["TOY_LOG"] = str(log)
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    ray.init(
+        address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="error",
+        object_store_memory=100 << 20, runtime_env={"env_vars": environment},
+    )  # fmt: skip
+    yield log
+    ray.shutdown()
+    del os.environ["TOY_LOG"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import toy_work
+from toy_run import rows
 
 from fastseg.data import shards
 from fastseg.frames import FrameError
@@ -39,10 +40,6 @@ class InBatches:
             return error
 
 
-def rows(out: Path, folder: str) -> list[shards.Row]:
-    return [row for path in sorted((out / folder).glob("*.parquet")) for row in shards.read_rows(path)]
-
-
 def label(work: Any, out: Path, special: tuple[str, ...] = ()) -> None:
     assert fan_out.fan_out(toy_work.plan(20, special), work, out, workers=0) == 0
 
@@ -64,3 +61,14 @@ def test_a_frame_that_spoils_its_batch_costs_its_own_row_at_most(tmp_path: Path)
         "frame-011-unread": ("decode", "not a picture"),
     }
     assert len(rows(tmp_path, "labels")) == 21
+
+
+@dataclass(frozen=True)
+class OnGPU(InBatches):
+    """Batches for actors that own a share of a GPU."""
+
+    num_gpus: float
+
+
+def half_a_row(frame_id: str, clock: Clock) -> shards.Row:
+    return {"id": frame_id, "label": b""}

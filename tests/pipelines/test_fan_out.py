@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import toy_work
+from toy_run import rows, run, snapshot
 
 from fastseg.data import shards
 from fastseg.verify import problems
-from pipelines import fan_out, ledger
-from pipelines.lock import locked
-from pipelines.one_shard import Clock
-
-
-def run(out: Path, plan: ledger.Plan | None = None, **options: float) -> int:
-    return fan_out.fan_out(plan or toy_work.plan(), toy_work.work, out, workers=0, **options)  # type: ignore[arg-type]
-
-
-def rows(out: Path, folder: str = "labels") -> list[shards.Row]:
-    return [row for path in sorted((out / folder).glob("*.parquet")) for row in shards.read_rows(path)]
-
-
-def snapshot(out: Path) -> dict[str, tuple[bytes, int]]:
-    return {str(p): (p.read_bytes(), p.stat().st_mtime_ns) for p in out.rglob("*") if p.is_file()}
+from pipelines import fan_out, ledger, retry
+from pipelines.one_shard import BrokenRunError, Clock
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +54,48 @@ def test_a_hanging_frame_is_rejected_and_its_neighbours_are_not(tmp_path: Path) 
     assert len(rows(tmp_path)) == 3
 
 
+def test_a_frame_that_needs_too_much_memory_is_rejected(tmp_path: Path) -> None:
+    assert run(tmp_path, toy_work.plan(3, ("frame-001-fat",))) == 0
+    found = rows(tmp_path, "rejected")
+    assert [(r["id"], r["reason"], r["value"]) for r in found] == [("frame-001-fat", "memory", 2048)]
+    assert len(rows(tmp_path)) == 3
+
+
+def test_a_read_that_fails_for_a_moment_is_tried_again_and_one_that_goes_on_failing_rejected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "FIRST_S", 0.001)
+    monkeypatch.setattr(toy_work, "HICCUPS", iter(range(3)))
+    assert run(tmp_path, toy_work.plan(3, ("frame-001-flaky", "frame-002-unreadable"))) == 0
+    found = rows(tmp_path, "rejected")
+    detail = "frame 'frame-002-unreadable' could not be read in 5 tries: no answer"
+    assert [(r["id"], r["reason"], r["detail"], r["value"]) for r in found] == [
+        ("frame-002-unreadable", "io", detail, 5)
+    ]
+    assert "7 reads or writes failed for a moment" in capsys.readouterr().err
+
+
+def test_a_frame_that_reads_a_pipe_nobody_writes_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "image.png")
+    monkeypatch.setenv("TOY_FIFO", str(tmp_path / "image.png"))
+    assert run(tmp_path / "out", toy_work.plan(9, ("frame-004-fifo",)), timeout_s=0.2) == 0
+    assert [(r["id"], r["reason"]) for r in rows(tmp_path / "out", "rejected")] == [("frame-004-fifo", "timeout")]
+    assert len(rows(tmp_path / "out")) == 9
+
+
+def test_a_bug_of_the_run_is_one_sentence(tmp_path: Path) -> None:
+    def broken(frame_id: str, clock: Clock) -> shards.Row:
+        return {"id": frame_id, "label": 3}
+
+    with pytest.raises(BrokenRunError, match=r"^the run broke off: \w+: [^\n]*; --debug shows where$"):
+        fan_out.fan_out(toy_work.plan(), broken, tmp_path, workers=0)
+
+
+def test_no_workers_say_what_they_do_not_protect_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path) == 0
+    assert "a frame that kills or blocks its process in native code ends the run" in capsys.readouterr().err
+
+
 def test_too_many_rejects_end_with_code_three(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = toy_work.plan(1, ("a-nofloor",))
     assert run(tmp_path, plan, max_reject=0.4) == 3
@@ -100,73 +127,6 @@ def test_a_changed_run_is_refused_and_the_change_named(
     assert run(clean, changed) == 2
     assert named in capsys.readouterr().err
     assert snapshot(clean) == before
-
-
-# Renames of a run: manifest, run.json, then rejected and labels of three shards, SHA256SUMS, run.json.
-@pytest.mark.parametrize("rename", [2, 3, 4, 6, 8, 9, 10])
-def test_a_kill_before_any_rename_loses_nothing(tmp_path: Path, clean: Path, rename: int) -> None:
-    roots = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(roots)}
-    command = [sys.executable, toy_work.__file__, str(tmp_path), str(rename)]
-    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
-    assert list(tmp_path.rglob(".*.tmp"))
-    assert run(tmp_path) == 0
-    assert rows(tmp_path) == rows(clean) and problems(tmp_path) == []
-    assert not list(tmp_path.rglob(".*.tmp"))
-    assert (tmp_path / "SHA256SUMS").read_bytes() == (clean / "SHA256SUMS").read_bytes()
-
-
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "rejected"])
-def test_a_damaged_shard_is_found_and_made_again(tmp_path: Path, clean: Path, damage: str) -> None:
-    assert run(tmp_path) == 0
-    path = tmp_path / ("rejected" if damage == "rejected" else "labels") / "shard-00001.parquet"
-    content = bytearray(path.read_bytes())
-    content[len(content) // 3] ^= 8
-    path.write_bytes(content[: len(content) // 2] if damage == "truncated" else content)
-    if damage == "missing":
-        path.unlink()
-    others = snapshot(tmp_path / "labels").items()
-    assert problems(tmp_path) != []
-    assert run(tmp_path) == 0
-    assert rows(tmp_path) == rows(clean) and problems(tmp_path) == []
-    after = snapshot(tmp_path / "labels")
-    assert all(after[name] == found for name, found in others if "00001" not in name)
-
-
-def test_a_stop_signal_ends_cleanly_and_the_run_resumes(
-    tmp_path: Path, clean: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupted(frame_id: str, clock: Clock) -> shards.Row:
-        if frame_id == "frame-012":
-            signal.raise_signal(signal.SIGTERM)
-        return toy_work.work(frame_id, clock)
-
-    assert fan_out.fan_out(toy_work.plan(), interrupted, tmp_path, workers=0) == 143
-    assert "stopped by SIGTERM; 1 of 3 shards are complete" in capsys.readouterr().err
-    assert not list(tmp_path.rglob(".*.tmp")) and not (tmp_path / ".lock").exists()
-    assert run(tmp_path) == 0 and rows(tmp_path) == rows(clean)
-
-
-def test_a_second_driver_is_refused_and_a_dead_ones_lock_taken_over(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with locked(tmp_path):
-        assert run(tmp_path) == 2
-    assert f"pid {os.getpid()}" in capsys.readouterr().err
-    (tmp_path / ".lock").write_text(f"pid 1, host {os.uname().nodename}, boot x\n")
-    assert run(tmp_path) == 0
-    (tmp_path / ".lock").write_text("pid 1, host elsewhere, boot x\n")
-    assert run(tmp_path) == 2
-    assert "another machine" in capsys.readouterr().err
-
-
-def test_an_output_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "file").write_text("")
-    assert run(tmp_path / "file") == 1
-    assert f"cannot write {tmp_path / 'file'}" in capsys.readouterr().err
-    (tmp_path / "labels" / f".shard-00000.parquet.{os.uname().nodename}.{os.getpid()}.tmp").mkdir(parents=True)
-    assert run(tmp_path) == 1
-    assert "cannot write" in (message := capsys.readouterr().err) and "Traceback" not in message
 
 
 def test_shards_without_their_run_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
