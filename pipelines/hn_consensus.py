@@ -10,36 +10,29 @@ Every step is a function of the frames and the settings alone, so the output is 
 from __future__ import annotations
 
 import hashlib
-import io
 import sys
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from fastseg.data.places import place
 from fastseg.data.sample import scene_of
-from fastseg.data.shards import Row, read_rows, replace_file
+from fastseg.data.shards import Row, replace_file
 from fastseg.frames import FrameError, FrameSource
-from fastseg.labels.consensus import REASONS, ConsensusConfig, Double, Estimates, Planes, alone, by_poses, part_below
-from fastseg.labels.hn import HNConfig, estimate_frame, label_given
-from fastseg.labels.standing import coarse_depth, while_still
+from fastseg.labels.consensus import REASONS, ConsensusConfig, part_below
+from fastseg.labels.hn import estimate_frame, label_given
+from fastseg.labels.standing import coarse_depth
 from pipelines import ledger
-from pipelines.fan_out import DONE, fan_out
+from pipelines.fan_out import DONE, FAILED, fan_out
+from pipelines.hn_planes import FIGURES, Consensus, encoded, kept, planes_at, reduce_scenes, summary, table_of
 from pipelines.hn_work import LabelFrame, opened, row_of
 from pipelines.one_shard import Clock
+from pipelines.retry import persistently
 
-Consensus = Literal["none", "poses", "sequence"]
-NAME, ESTIMATES, MADE_OF = "consensus.parquet", "estimates", b"fastseg.consensus"
+NAME, ESTIMATES = "consensus.parquet", "estimates"
 LOOKED_AT = 8  # frames that are asked for a pose before the run
-FIGURES = ("up", "floor_m", "aligned_fraction", "valid_fraction", "disagreement_deg")
 
 
 @dataclass(frozen=True)
@@ -109,32 +102,6 @@ class LabelByPlane:
             raise FrameError(error.reason, told, error.value) from error
 
 
-@dataclass(frozen=True)
-class PlaneTable:
-    """The rows of OUT/consensus.parquet, found by id."""
-
-    ids: list[str]
-    table: pa.Table
-
-    def of(self, frame_id: str) -> dict[str, Any] | None:
-        """The row of a frame, None for one that has no estimate."""
-        at = bisect_left(self.ids, frame_id)
-        if at == len(self.ids) or self.ids[at] != frame_id:
-            return None
-        row: dict[str, Any] = self.table.slice(at, 1).to_pylist()[0]
-        return row
-
-
-@lru_cache(maxsize=1)
-def planes_at(path: str, sha256: str) -> PlaneTable:
-    """The planes in the file at `path`, read once in each process; OSError when they are not those of the run."""
-    content = place(path).read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise OSError(f"{path} is not the file that this run began with; the same command again makes it anew")
-    table = pq.read_table(pa.BufferReader(content))
-    return PlaneTable(table["id"].to_pylist(), table)
-
-
 def label_by_consensus(
     mode: Consensus, window: float, plan: ledger.Plan, work: LabelFrame, out: Path, **options: Any
 ) -> int:
@@ -155,13 +122,17 @@ def label_by_consensus(
     code = fan_out(first, EstimateFrame(work), out / ESTIMATES, **options | {"max_reject": 1.0})
     if code != DONE:
         return code
-    content = _kept(out / NAME, first.fingerprint())
+    content = kept(out / NAME, first.fingerprint())
     if content is None:
         scene = getattr(source, "scene", scene_of)
-        content = _encoded(reduce_scenes(out / ESTIMATES, mode, settings, work.hn, scene), first.fingerprint())
-        replace_file(out / NAME, content)
+        content = encoded(reduce_scenes(out / ESTIMATES, mode, settings, work.hn, scene), first.fingerprint())
+        try:
+            persistently(partial(replace_file, out / NAME, content), NAME)
+        except OSError as error:
+            print(f"cannot write {out / NAME}: {error.strerror or error}", file=sys.stderr)
+            return FAILED
     sha256 = hashlib.sha256(content).hexdigest()
-    told = _summary(pq.read_table(pa.BufferReader(content)))
+    told = summary(table_of(content))
     none = ", ".join(f"{count} {reason}" for reason, count in told["alone"].items()) or "none"
     print(
         f"consensus: {told['rescued']} frames get a floor that they do not see; judged alone: {none}", file=sys.stderr
@@ -188,68 +159,3 @@ def check_poses(source: FrameSource, ids: tuple[str, ...]) -> None:
                 "give the data set's poses, or --consensus sequence for a camera that stands"
             )
         return
-
-
-def reduce_scenes(
-    estimates: Path, mode: Consensus, settings: ConsensusConfig, hn: HNConfig, scene: Callable[[str], str]
-) -> pa.Table:
-    """One row for each estimated frame, sorted by id: its scene, its plane or the reason for none, how well it stands.
-
-    Columns: id, scene, up (3) and floor_m (camera frame, metres), up_spread_deg and floor_spread_m (the confidence:
-    weighted median departures of the votes), votes, reason (a key of `REASONS`), accepted_alone, and what the frame
-    found alone of aligned_fraction and disagreement_deg.
-    """
-    ids, up, figures, numbers = _read(estimates)
-    own = alone(up, figures, numbers[:, :16].reshape(-1, 4, 4), hn)
-    scenes = np.array([scene(frame_id) for frame_id in ids])
-    planes: dict[str, Any] = {
-        "up": np.full((len(ids), 3), np.nan), "floor_m": np.full(len(ids), np.nan),
-        "up_spread_deg": np.full(len(ids), np.nan), "floor_spread_m": np.full(len(ids), np.nan),
-        "votes": np.zeros(len(ids), np.int32), "reason": np.full(len(ids), "", object),
-    }  # fmt: skip
-    for name in np.unique(scenes):
-        of = np.flatnonzero(scenes == name)
-        part = Estimates(**{key: value[of] for key, value in vars(own).items()})
-        found: Planes = by_poses(part, settings) if mode == "poses" else while_still(part, numbers[of, 16:], settings)
-        for key, column in planes.items():
-            column[of] = getattr(found, key)
-    up_column = pa.FixedSizeListArray.from_arrays(pa.array(planes.pop("up").ravel()), 3)
-    columns = {"id": ids, "scene": scenes, "up": up_column} | planes
-    columns |= {"accepted_alone": own.floor > 0, "aligned_fraction": figures[:, 1], "disagreement_deg": figures[:, 3]}
-    return pa.table(columns)
-
-
-def _read(estimates: Path) -> tuple[list[str], Double, Double, Double]:
-    """Ids, ups (N, 3), figures (N, 4) and numbers (N, 64) of the rows of the first run, sorted by id."""
-    names = ["id", "image", *FIGURES]
-    rows = [row for path in sorted((estimates / "labels").glob("*.parquet")) for row in read_rows(path, names)]
-    if not rows:
-        raise ValueError(f"{estimates}: no frame could be read and measured, so there is nothing to agree on")
-    rows.sort(key=lambda row: str(row["id"]))
-    numbers = np.stack([np.frombuffer(row["image"], "<f8") for row in rows])
-    figures = np.array([[row[name] for name in FIGURES[1:]] for row in rows], np.float64)
-    return [row["id"] for row in rows], np.array([row["up"] for row in rows], np.float64), figures, numbers
-
-
-def _encoded(table: pa.Table, made_of: str) -> bytes:
-    buffer = io.BytesIO()
-    described = table.replace_schema_metadata({MADE_OF: made_of.encode()})
-    pq.write_table(described, buffer, compression="zstd", write_page_checksum=True)
-    return buffer.getvalue()
-
-
-def _kept(path: Path, made_of: str) -> bytes | None:
-    """The content of an earlier reduction of the same estimates, None when there is none that can be read."""
-    try:
-        content = path.read_bytes()
-        schema = pq.read_table(pa.BufferReader(content), page_checksum_verification=True).schema
-    except (OSError, ValueError, pa.ArrowException):
-        return None
-    return content if (schema.metadata or {}).get(MADE_OF) == made_of.encode() else None
-
-
-def _summary(table: pa.Table) -> dict[str, Any]:
-    """How many frames have a plane that alone have none, and how many are judged alone, by reason."""
-    reasons, accepted = table["reason"].to_pylist(), table["accepted_alone"].to_pylist()
-    rescued = sum(not r and not a for r, a in zip(reasons, accepted, strict=True))
-    return {"rescued": rescued, "alone": dict(sorted(Counter(r for r in reasons if r).items()))}

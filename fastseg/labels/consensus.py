@@ -180,7 +180,8 @@ def by_poses(estimates: Estimates, config: ConsensusConfig) -> Planes:
     rotation, place = np.where(posed[:, None, None], own.pose, np.eye(4))[:, :3, :3], own.pose[:, :3, 3]
     ups = unit(np.einsum("nij,nj->ni", rotation, own.up))
     scene = Voters(ups, place + own.floor_m[:, None] * ups, own.weight, own.floor)
-    found = [vote_at(i, scene, config) if posed[i] else _silent("pose") for i in range(len(posed))]
+    whole = vote_at(0, scene, config) if config.window == 0 else None  # one vote, the same for all
+    found = [(whole or vote_at(i, scene, config)) if posed[i] else _silent("pose") for i in range(len(posed))]
     up = np.einsum("nij,ni->nj", rotation, np.stack([v.up for v in found]) if found else np.empty((0, 3)))
     floor = np.array([v.height - v.up @ place[i] for i, v in enumerate(found)], np.float64)
     reason = [v.reason or _contradiction(own, i, up[i], floor[i], config) for i, v in enumerate(found)]

@@ -82,11 +82,12 @@ def hn_labels(
     points at or below the floor that have a normal, less than `min_aligned` look up (within `aligned_deg`).
     Raises TypeError or ValueError for arguments it does not take. HN-labels paper, section 3.2.
     """
-    priors = _priors(prior, checked_depth(depth, camera, depth_scale)[0])
+    shape = checked_depth(depth, camera, depth_scale)
+    priors = _priors(prior, shape[0])
     rules = _rules(gravity, max_disagreement_deg, percentile, min_valid, min_aligned, aligned_deg)
     windows = [fit(estimator, r, 0.25, max_residual, 0.02, 0.01) for r in (radius, gravity_radius)]
     bins = _bins(tuple(height_edges), n_normal)
-    return _call("hn_labels", depth, camera, depth_scale, windows, stride, rules, priors, bins, threads, outputs)
+    return _call("hn_labels", depth, shape, camera, depth_scale, windows, stride, rules, priors, bins, threads, outputs)
 
 
 @outside_graphs
@@ -108,8 +109,8 @@ def hn_labels_given(
     `no-depth` less than `min_valid` of the pixels have depth; accepted otherwise, whatever is in view.
     Raises TypeError or ValueError for arguments it does not take.
     """
-    n = checked_depth(depth, camera, depth_scale)[0]
-    floors = np.asarray(floor_m, np.float64)
+    shape = checked_depth(depth, camera, depth_scale)
+    n, floors = shape[0], np.asarray(floor_m, np.float64)
     if floors.shape not in ((), (n,)) or not np.all(np.isfinite(floors)):
         raise ValueError(f"floor_m must be a finite number or ({n},) of them; got {floor_m!r}")
     planes = np.empty((n, 4))
@@ -117,16 +118,17 @@ def hn_labels_given(
     rules = _rules("floor_wall", 10.0, 1.0, min_valid, 0.0, aligned_deg)
     windows = [fit(estimator, radius, 0.25, max_residual, 0.02, 0.01)] * 2
     bins = _bins(tuple(height_edges), n_normal)
-    return _call("hn_labels_given", depth, camera, depth_scale, windows, 4, rules, planes, bins, threads, outputs)
+    return _call(
+        "hn_labels_given", depth, shape, camera, depth_scale, windows, 4, rules, planes, bins, threads, outputs
+    )
 
 
 def _call(
-    name: str, depth: arrays.Array, camera: Camera, depth_scale: float, windows: Sequence[Any], stride: int,
-    rules: tuple[Any, ...], priors: npt.NDArray[np.float64], bins: tuple[npt.NDArray[np.float32], ...], threads: int,
-    outputs: Collection[Output],
+    name: str, depth: arrays.Array, shape: tuple[int, int, int], camera: Camera, depth_scale: float,
+    windows: Sequence[Any], stride: int, rules: tuple[Any, ...], priors: npt.NDArray[np.float64],
+    bins: tuple[npt.NDArray[np.float32], ...], threads: int, outputs: Collection[Output],
 ) -> HNLabels:  # fmt: skip
     """What the kernel `name` of the depth's backend makes of checked arguments."""
-    shape = checked_depth(depth, camera, depth_scale)
     check_counts(stride, threads)
     check_outputs(outputs, ("label", "points", "normals"))
     out = _outputs(depth, shape, (len(bins[0]) + 1) * (len(bins[1]) + 1), outputs)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from fastseg.data.places import place
 from fastseg.data.rooms import Rooms, write_rooms
 from fastseg.data.shards import content_hash, read_rows, row_digest
 from fastseg.label_run import read_run
@@ -19,6 +20,7 @@ from fastseg.labels.consensus import ConsensusConfig
 from fastseg.verify import problems
 from pipelines import hn_consensus
 from pipelines.hn_consensus import LabelByPlane
+from pipelines.hn_planes import planes_at
 from pipelines.make_hn_labels import cli
 
 FRAMES = 12
@@ -125,6 +127,16 @@ def test_a_run_killed_between_its_passes_ends_as_the_clean_one(
     assert (tmp_path / "consensus.parquet").read_bytes() == (voted / "consensus.parquet").read_bytes()
 
 
+def test_a_store_holds_both_passes(walk: Path) -> None:
+    pytest.importorskip("upath")
+    out = "memory://consensus/out"
+    assert command(walk, place(out), "--consensus", "poses") == 0
+    assert problems(place(out)) == []
+    before = (place(out) / "consensus.parquet").read_bytes()
+    assert command(walk, place(out), "--consensus", "poses") == 0
+    assert (place(out) / "consensus.parquet").read_bytes() == before
+
+
 @pytest.mark.slow
 def test_the_labels_do_not_depend_on_the_number_of_workers(walk: Path, voted: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
@@ -144,6 +156,25 @@ def test_a_frame_that_the_vote_cannot_place_keeps_its_reason_and_says_why(walk: 
     found = read_run(tmp_path / "out").rejected
     assert len(found) >= 10 and {row["reason"] for row in found} <= {"no-floor", "gravity"}
     assert all("no plane by consensus: " in row["detail"] for row in found)
+
+
+def test_a_corpus_that_cannot_be_read_is_rejected_frame_by_frame(walk: Path, tmp_path: Path) -> None:
+    root = tmp_path / "broken"
+    root.mkdir()
+    copied(walk, root)
+    for path in (root / "depth").rglob("*.png"):
+        path.write_bytes(path.read_bytes()[:200])
+    assert command(root, tmp_path / "out", "--consensus", "poses", "--tuning.max_reject", "1") == 0
+    found = read_run(tmp_path / "out").rejected
+    assert [row["reason"] for row in found] == ["decode"] * FRAMES and problems(tmp_path / "out") == []
+
+
+def test_a_plane_that_cannot_be_written_is_named(
+    walk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "consensus.parquet").mkdir()
+    assert command(walk, tmp_path, "--consensus", "poses") == 1
+    assert f"cannot write {tmp_path / 'consensus.parquet'}" in capsys.readouterr().err
 
 
 def test_poses_that_are_not_there_are_asked_for_before_the_run(
@@ -175,6 +206,6 @@ def test_a_worker_without_the_planes_of_the_run_fails_as_a_whole(voted: Path, tm
     moved.write_bytes((voted / "consensus.parquet").read_bytes())
     sent = LabelByPlane(None, ConsensusConfig(), str(moved), digest)  # type: ignore[arg-type]
     moved.write_bytes(b"changed")
-    hn_consensus.planes_at.cache_clear()
+    planes_at.cache_clear()
     with pytest.raises(OSError, match="is not the file"):
         copy.copy(sent)  # made anew as in the process that it is sent to
