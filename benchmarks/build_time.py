@@ -3,7 +3,8 @@
 Each install is of a copy of the checkout's tracked files into a folder of its own: a fresh build, nothing cached, no
 dependency fetched and no isolated environment made (--no-build-isolation --no-deps), so that what is timed is the
 compilation and the wheel. `--only "with nvcc"` or `--only "without nvcc"` times one of them; what the JSON file holds
-of the other, of this commit, stays. The packages of pyproject's [build-system], pip, cmake and ninja must be importable.
+of the other, of this commit, stays. The packages of pyproject's [build-system],
+pip, cmake and ninja must be importable.
 """
 
 from __future__ import annotations

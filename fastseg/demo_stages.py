@@ -138,7 +138,7 @@ def make_labels(config: Demo, root: Path, checkout: Path) -> None:
     options: dict[str, Any] = {} if config.depth_scale is None else {"depth_scale": config.depth_scale}
     every = max(1, len(open_source(config.reader, root, **options).ids()) // config.frames)
     given = {"reader": config.reader, "root": root, "out": config.out / "labels"}
-    chosen = {"workers": config.workers, "every": every, "limit": config.frames}
+    chosen = {"workers": config.workers, "tuning.every": every, "limit": config.frames}
     if config.root is None:
         chosen["hn.radius"] = 3  # pixels; the rooms' views are small, and the default is meant for 480x640
     run_all({"labels": flags("pipelines.make_hn_labels", given | chosen | options)}, checkout, config.out)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from fastseg.data.places import place
+from fastseg.data.places import place, present
 from fastseg.data.shard_reader import read_columns
 from fastseg.data.shards import REJECTED_SCHEMA, HNShards
 from fastseg.data.sources import Reader, open_source
@@ -99,8 +99,6 @@ def reopened(
     config = run.about.get("config", {})
     reader, root = reader or config.get("reader"), root or config.get("root")
     options = {key: config[key] for key in OPTIONS if config.get(key) is not None}
-    if "intrinsics" in options:
-        options["intrinsics"] = Path(options["intrinsics"])
     if depth_scale is not None:
         options["depth_scale"] = depth_scale
     if reader is None or root is None:
@@ -110,9 +108,9 @@ def reopened(
         )
     if reader not in get_args(Reader):
         return None, f"depth not available: unknown reader {reader!r}; expected one of {', '.join(get_args(Reader))}"
-    if not Path(root).exists():
-        return None, f"depth not available: {root} not found; give --root"
     try:
-        return open_source(reader, Path(root), **options), ""
-    except (ValueError, OSError) as error:
+        if not present(place(root)):
+            return None, f"depth not available: {root} not found; give --root"
+        return open_source(reader, root, **options), ""
+    except (ValueError, OSError, ImportError) as error:
         return None, f"depth not available: {error}"

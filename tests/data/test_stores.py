@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from upath import UPath
 
 from fastseg.data import places
 from fastseg.data.places import place
+from fastseg.data.shards import HNShards
 from fastseg.data.sources import open_source
 from fastseg.frames import Frame, FrameError
+from pipelines.make_hn_labels import cli
 
 READERS = {"folder png": "folder", "7scenes": "7scenes", "tum": "tum", "nyuv2": "nyuv2", "replica": "replica"}
 
@@ -49,6 +52,19 @@ def test_a_reader_reads_the_same_frames_from_a_folder_and_a_store(name: str, sto
         assert [places.size_of(path) for path in names] == [len(files[path]) for path in below]
         assert [places.read_whole(path) for path in names] == [files[path] for path in below]
         assert all(places.tag_of(path) for path in names)
+
+
+def test_a_run_over_a_store_has_the_labels_of_the_folder(store: Path, tmp_path: Path) -> None:
+    kit = made("folder png")
+    roots = {"folder": str(write(tmp_path / "in", kit.files)), "store": str(write(store, kit.files))}
+    rows = {}
+    for name, root in roots.items():
+        out = tmp_path / name
+        assert cli(["--reader", "folder", "--root", root, "--out", str(out), "--workers", "0"]) == 0
+        rows[name] = HNShards(out)[0]
+        assert json.loads((out / "run.json").read_text())["config"]["root"] == root
+    for here, there in zip(rows["folder"], rows["store"], strict=True):
+        np.testing.assert_array_equal(here, there)
 
 
 def test_a_wrong_place_says_what_was_looked_for(store: Path) -> None:

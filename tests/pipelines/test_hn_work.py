@@ -137,7 +137,7 @@ def test_a_gpu_labels_as_the_processor_does(source: Source) -> None:
 
 
 MEASURE = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 from pipelines.hn_work import LabelFrame, SourceAt
 from pipelines.one_shard import ShardJob, label_shard
@@ -149,7 +149,8 @@ for folder in ("labels", "rejected"):
 work = LabelFrame(SourceAt("folder", root, None, None, None, None), HNConfig())
 ids = tuple(sorted(path.stem for path in (root / "depth").iterdir()))
 done = label_shard(ShardJob(0, ids, str(out), {"fingerprint": "f"}, 60.0), work)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+peak = int(status["VmHWM"].split()[0]) / 1024  # the kernel's ru_maxrss would be that of the parent, if it was larger
 print(json.dumps({"mb": peak, "torch": "torch" in sys.modules, "labels": done.labels}))
 """
 
