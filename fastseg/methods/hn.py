@@ -55,9 +55,9 @@ class HN:
 
     def examples(self) -> LabelledImages:
         """The shards' colour images with their HN-labels."""
-        from fastseg.data.shards import HNShards
+        from fastseg.data.hn_runs import open_runs
 
-        return HNShards(self.root)
+        return open_runs(self.root)
 
     def validation(self) -> None:
         """None: HN-labels are a means, not an end."""
