@@ -12,6 +12,7 @@ from fastseg.compare_search import Choice, choose
 from fastseg.compare_study import (
     STAGE, Study, Variant, cells, digest, is_searched, method_of, plain, pretraining_of,
 )  # fmt: skip
+from fastseg.methods.segment import Segment
 
 LABELS = "pipelines.make_hn_labels"
 FREE = {"out", "resume", "loop.device", "loop.workers", "loop.threads", "loop.save_every", "loop.log_every"}
@@ -54,9 +55,9 @@ class Plan:
             if variant.name in found:
                 yield from self._search(variant, found[variant.name])
         for cell in cells(self.study, self.out, self.images):
-            rate = found[cell.variant].rate if cell.searched else cell.segment.lr
+            rate = found[cell.variant].rate if cell.searched else cell.segment.optim.lr
             if rate is not None:
-                config = plain(replace(cell.segment, lr=rate))
+                config = plain(with_rate(cell.segment, rate))
                 yield Task(f"cell-{cell.name}", ("fastseg.train", "segment"), config, self._stage(cell.variant))
 
     def ready(self) -> list[Task]:
@@ -114,7 +115,7 @@ class Plan:
         for path in self.path("x").parent.glob(f"{prefix}*.json"):
             record = {} if path.name.endswith(".config.json") else self.record(path.stem)
             if record and record["code"] is not None:
-                rate = float(record["config"]["lr"])
+                rate = float(record["config"]["optim"]["lr"])
                 scores[rate] = score(Path(record["config"]["out"])) if record["code"] == 0 else float("nan")
         try:
             return choose(scores, self.study.search.lowest, self.study.search.highest)
@@ -135,11 +136,12 @@ class Plan:
         """The short trainings, those done before as well, so that their settings are compared."""
         steps, seed = self.study.search.steps, self.study.seeds[0]
         method = method_of(self.study, variant, self.out, seed)
-        tried = [float(self.record(path.stem)["config"]["lr"]) for path in self._tried(variant)]
+        tried = [float(self.record(path.stem)["config"]["optim"]["lr"]) for path in self._tried(variant)]
         for rate in dict.fromkeys([*tried, *choice.to_try]):
             name = f"search-{variant.name}-{rate:g}"
             loop = replace(method.loop, eval_every=steps)
-            short = replace(method, out=self.out / "search" / variant.name / f"{rate:g}", lr=rate, steps=steps, loop=loop)
+            folder = self.out / "search" / variant.name / f"{rate:g}"
+            short = with_rate(replace(method, out=folder, steps=steps, loop=loop), rate)
             yield Task(name, ("fastseg.train", "segment"), plain(short), self._stage(variant.name), may_diverge=True)
 
     def _tried(self, variant: Variant) -> list[Path]:
@@ -163,6 +165,11 @@ class Plan:
         temp = path.with_suffix(".part")
         temp.write_text(json.dumps({"config": task.config, "after": after, "run": run, "code": code}, indent=1) + "\n")
         os.replace(temp, path)
+
+
+def with_rate(method: Segment, rate: float) -> Segment:
+    """The same training at another learning rate."""
+    return replace(method, optim=replace(method.optim, lr=rate))
 
 
 def score(folder: Path) -> float:

@@ -53,7 +53,7 @@ class Pretrain:
 
 @dataclass(frozen=True)
 class Search:
-    """How `lr: search` picks a rate out of {5, 2, 1} x 10^-n.
+    """How `optim: {lr: search}` picks a rate out of {5, 2, 1} x 10^-n.
 
     steps       of each short training
     highest     the rate to begin from, downwards to `lowest`
@@ -80,7 +80,7 @@ class Study:
     fractions   shares of the training images, each in (0, 1]
     counts      numbers of training images, beside or instead of fractions
     seeds       of each variant and number of images
-    search      how a rate is found where a variant says `lr: search`
+    search      how a rate is found where a variant says `optim: {lr: search}`
     """
 
     name: str
@@ -120,7 +120,7 @@ class Cell:
     images: int
     seed: int
     segment: Segment
-    searched: bool  # whether segment.lr still stands for a rate to be found
+    searched: bool  # whether segment.optim.lr still stands for a rate to be found
 
 
 def read_study(path: Path) -> Study:
@@ -144,7 +144,7 @@ def method_of(study: Study, variant: Variant, out: Path, seed: int, split: str =
     _no_own({**study.segment, **variant.fields}, f"variant {variant.name}", OWN | {"init_from", "transfer"})
     values = _merged(study.segment, variant.fields)
     if is_searched(study, variant):
-        del values["lr"]
+        values["optim"] = {key: value for key, value in values["optim"].items() if key != "lr"}
     stage = variant.init.removeprefix(STAGE)
     begin = str(out / "pretrain" / stage / "run") if variant.init.startswith(STAGE) else variant.init
     values |= {"out": str(out), "seed": seed, "resume": True, "init_from": begin, "transfer": asdict(variant.transfer)}
@@ -163,7 +163,8 @@ def pretraining_of(stage: Pretrain, out: Path) -> HN:
 
 def is_searched(study: Study, variant: Variant) -> bool:
     """Whether the variant's rate is to be found."""
-    return bool(_merged(study.segment, variant.fields).get("lr") == SEARCH)
+    optim = _merged(study.segment, variant.fields).get("optim")
+    return isinstance(optim, Mapping) and optim.get("lr") == SEARCH
 
 
 def amounts(study: Study, images: int) -> list[int]:
