@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 VERBS = {
     "demo": ("fastseg.demo", "rooms to labels to a trained network, on two CPU cores, with a report"),
     "train": ("fastseg.train", "train a network on HN-labels (hn) or on a segmentation set (segment)"),
-    "compare": ("fastseg.compare", "a study: variants x numbers of labelled images x seeds, with table, curves and page"),
+    "compare": ("fastseg.compare", "a study: variants x numbers of labelled images x seeds, with table and curves"),
     "evaluate": ("fastseg.evaluate", "score a checkpoint on a segmentation set"),
     "predict": ("fastseg.predict", "segment images, folders and videos with a checkpoint"),
     "export": ("fastseg.export", "a checkpoint as safetensors, timm, smp, ONNX or torch.export, with a model card"),
@@ -165,16 +165,13 @@ def _reworded(message: str) -> str:
     line = re.sub(r"<class '([\w.]+)'>", r"\1", " ".join(message.split())).replace("typing.", "")
     line = re.sub(r'Parser key "([\w.]+)": ', r"--\1: ", line)
     line = re.sub(r"Problem with given class_path '[\w.]+': ", "", line)
-    line = re.sub(r"(?:Group '([\w.]+)' does not accept option|Option) '([\w.]+)'(?: is not accepted)?$", _unknown, line)
+    line = re.sub(r"Group '([\w.]+)' does not accept option '([\w.]+)'", r"Option '\1.\2' is not accepted", line)
+    line = re.sub(r"Option '([\w.]+)' is not accepted", r"the --config file has an unknown key '\1'", line)
     line = re.sub(r"^Unexpected config:.*", "the --config file must hold lines `option: value`", line)
     line = re.sub(r"Does not validate against any of the Union subtypes .*Given value: (.*)", _union, line)
     line = re.sub(r"Expected an? (.+?)\. Got value: (.*)", r"expected \1; got \2", line)
     line = re.sub(r"Literal\[([^]]*)\]", _choices, line)
     return re.sub(r"the following arguments are required: ([\w., ]+)", _missing, line)
-
-
-def _unknown(match: re.Match[str]) -> str:
-    return f"the --config file has an unknown key '{match[1] + '.' if match[1] else ''}{match[2]}'"
 
 
 def _choices(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""What a study still has to run: label runs, pre-trainings, rate searches and cells, each a program with its settings."""
+"""What a study still has to run: label runs, pre-trainings, searches and cells, each a program with its settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from typing import Any
 
 from fastseg.compare_search import Choice, choose
 from fastseg.compare_study import (
-    STAGE, Study, Variant, cells, digest, is_searched, method_of, plain, pretraining_of,
+    STAGE,
+    Study,
+    Variant,
+    cells,
+    digest,
+    is_searched,
+    method_of,
+    plain,
+    pretraining_of,
 )  # fmt: skip
 from fastseg.methods.segment import Segment
 

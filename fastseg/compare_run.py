@@ -53,7 +53,8 @@ def run_plan(plan: Plan, jobs: int, threads: int, searches_only: bool = False) -
                 time.sleep(LOOK_EVERY_S)
                 if time.monotonic() - said > SAY_EVERY_S:
                     said = time.monotonic()
-                    print("\n".join(f"   {each.task.name}: {last_line(plan, each.task)}" for each in running), flush=True)
+                    for each in running:
+                        print(f"   {each.task.name}: {last_line(plan, each.task)}", flush=True)
             for each in [each for each in running if each.process.poll() is not None]:
                 running.remove(each)
                 _finish(plan, each, stop)
@@ -73,7 +74,9 @@ def held(path: Path) -> IO[bytes]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
-        raise ValueError(f"{path.parent}: this study is being run already, or a task of an earlier run still is") from None
+        raise ValueError(
+            f"{path.parent}: this study is being run already, or a task of an earlier run still is"
+        ) from None
     return file
 
 
@@ -97,9 +100,7 @@ def _start(plan: Plan, task: Task, threads: int, lock: IO[bytes]) -> Running:
     config = plan.begin(task)
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
     if task.program[0] == LABELS:
-        environment["PYTHONPATH"] = os.pathsep.join(
-            filter(None, [str(checkout()), os.environ.get("PYTHONPATH")])
-        )
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(checkout()), os.environ.get("PYTHONPATH")]))
     log = plan.path(task.name).with_suffix(".txt")
     print(f"-- {task.name}", flush=True)
     with log.open("ab") as file:

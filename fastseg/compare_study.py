@@ -108,7 +108,9 @@ class Study:
         for variant in self.variants:
             stage = variant.init.removeprefix(STAGE)
             if variant.init.startswith(STAGE) and stage not in known:
-                raise ValueError(f"variant {variant.name} begins from pre-training {stage!r}; there is {known or 'none'}")
+                raise ValueError(
+                    f"variant {variant.name} begins from pre-training {stage!r}; there is {known or 'none'}"
+                )
 
 
 @dataclass(frozen=True)

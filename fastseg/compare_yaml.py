@@ -10,11 +10,11 @@ import yaml
 MAX_BYTES = 2**20
 
 
-class _Once(yaml.SafeLoader):
+class _Once(yaml.SafeLoader):  # type: ignore[misc]
     """The safe loader, which also refuses a key that stands twice in one mapping."""
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)  # type: ignore[no-untyped-call]
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for key in keys:
             if keys.count(key) > 1:
@@ -29,8 +29,8 @@ def read_yaml(path: Path) -> Any:
     if len(text) > MAX_BYTES:
         raise ValueError(f"{path}: expected a YAML file of at most {MAX_BYTES:,} bytes")
     try:
-        loader = _Once(text)  # type: ignore[no-untyped-call]
-        return loader.get_single_data()  # type: ignore[no-untyped-call]
+        loader = _Once(text)
+        return loader.get_single_data()
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = "" if mark is None else f", line {mark.line + 1}"
