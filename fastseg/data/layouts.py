@@ -31,7 +31,7 @@ LABELLED = {
     "sunrgbd": "SUNRGBD/ and SUNRGBDtoolbox/, or the labels exported as PNG; splits train, test",
     "replica": "rgb/NNNN.jpg, class/NNNN.png, classes.tsv; split all",
     "rooms": "SPLIT.json with seed and count: images are rendered",
-    "voc": "VOC2012 with JPEGImages/, SegmentationClass/, SegmentationClassAug/; splits train, train_aug, val, trainval",
+    "voc": "VOC2012: JPEGImages/, SegmentationClass/, SegmentationClassAug/; splits train, train_aug, val, trainval",
     "voc-context": "VOC2010 with JPEGImages/, and SegmentationClassContext/ or trainval/*.mat; splits train, val",
     "voc-context-59": "as voc-context, its background ignored",
     "ade20k": "images/training/, annotations/training/, ...; splits train, val",
