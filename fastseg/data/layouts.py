@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from typing import get_args
-
-from fastseg.data.sources import Labelled, Reader
 
 LAYOUTS = {
     "folder": "color/NAME.jpg, depth/NAME.png, intrinsics.json; options depth_scale, intrinsics",
@@ -45,17 +42,17 @@ LABELLED = {
 
 def check_reader(name: str) -> None:
     """None; ValueError lists the readers and what each looks for when `name` is none of them."""
-    _check_known(name, get_args(Reader), LAYOUTS, "reader")
+    _check_known(name, LAYOUTS, "reader")
 
 
 def check_labelled(name: str) -> None:
     """None; ValueError lists the labelled sets and what each looks for when `name` is none of them."""
-    _check_known(name, get_args(Labelled), LABELLED, "labelled set")
+    _check_known(name, LABELLED, "labelled set")
 
 
-def _check_known(name: str, known: tuple[str, ...], layouts: dict[str, str], what: str) -> None:
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
+def _check_known(name: str, layouts: dict[str, str], what: str) -> None:
+    if name not in layouts:
+        near = difflib.get_close_matches(name, layouts, 1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        listed = "; ".join(f"{each} ({layouts[each]})" for each in known)
+        listed = "; ".join(f"{each} ({layout})" for each, layout in layouts.items())
         raise ValueError(f"no {what} {name!r}{hint}; expected one of: {listed}")

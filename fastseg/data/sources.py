@@ -13,6 +13,7 @@ from fastseg.data.cityscapes_labels import CityscapesLabels
 from fastseg.data.folder import Folder, FolderLabels
 from fastseg.data.kitti import Kitti
 from fastseg.data.kitti_labels import KittiLabels
+from fastseg.data.layouts import check_labelled, check_reader
 from fastseg.data.nyuv2 import NyuFrames, NyuLabels
 from fastseg.data.nyuv2_raw import NyuRaw
 from fastseg.data.places import holding, place, read_at_most
@@ -70,6 +71,7 @@ def open_source(
     rooms: `root` is a folder with rooms.json, see `read_rooms`.
     Raises FileNotFoundError, ValueError or FrameError with one sentence when there is no such data set.
     """
+    check_reader(reader)
     given = {"depth_scale": depth_scale, "intrinsics": intrinsics, "camera": camera, "split": split}
     for name, value in given.items():
         if value is not None and name not in TAKES[reader]:
@@ -117,6 +119,7 @@ def open_labelled(name: Labelled, root: Path | str, split: str) -> LabelledImage
     Those of folder, nyuv2, sunrgbd, replica, rooms, cityscapes, kitti and stanford-2d3d are `LabelledFrames`, where
     what they were measured with lies there too. Raises FileNotFoundError, ValueError or FrameError with one sentence.
     """
+    check_labelled(name)
     match name:
         case "folder":
             return FolderLabels(root, split)
