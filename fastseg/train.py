@@ -38,21 +38,34 @@ def fit(method: Method, examples: LabelledImages, validation: LabelledImages | N
     """
     import torch
 
-    from fastseg.journal import Journal
-    from fastseg.loop import train_steps
-    from fastseg.resume import data_fingerprint, save_run
+    from fastseg.exact import exact
+    from fastseg.trackers import tracking_module
 
+    tracking_module(method.loop.track)
     if method.loop.threads:
         torch.set_num_threads(method.loop.threads)
+    with exact(method.loop.deterministic):
+        return _fit(method, examples, validation)
+
+
+def _fit(method: Method, examples: LabelledImages, validation: LabelledImages | None) -> int:
+    from fastseg.journal import Journal
+    from fastseg.loop import train_steps
+    from fastseg.resume import data_fingerprint, plain_config, save_run
+    from fastseg.trackers import tracking
+
     pixels = survey(examples, method)
     fingerprint, names = data_fingerprint(examples), tuple(examples.class_names)
     state = _begin(method, examples, fingerprint, pixels)
     first = state.step
+    if first >= method.steps:
+        print(f"{method.out} is trained already: {first} of {method.steps} steps", flush=True)
+        return 0
     score = (lambda: _score(state, validation)) if validation is not None and method.loop.eval_every else None
-    with Journal(method.out / "metrics.jsonl", first, method.steps, method.name) as journal:
-        if first >= method.steps:
-            journal.say(f"{method.out} is trained already: {first} of {method.steps} steps")
-            return 0
+    with (
+        tracking(method.loop.track, method.out, plain_config(method), first) as tracker,
+        Journal(method.out / "metrics.jsonl", first, method.steps, method.name, tracker) as journal,
+    ):
         _write_json(method.out / "config.json", method)
         stream = method.batches(examples, first)
         return train_steps(state, stream, journal, lambda: _keep(save_run(state, names, fingerprint)), score)
@@ -119,7 +132,7 @@ def _score(state: Run, validation: LabelledImages) -> dict[str, Any]:
     from fastseg.methods import parse_size
     from fastseg.metrics import scores
 
-    with state.autocast():
+    with state.best(), state.autocast():
         counts = confusion_of(
             state.net, validation, parse_size(state.method.size), state.normalisation, state.method.batch
         )
