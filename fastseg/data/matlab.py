@@ -15,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from fastseg.data.checks import exists
 from fastseg.data.places import read_at_most
 from fastseg.data.png import MAX_PIXELS
 from fastseg.frames import FrameError
@@ -36,7 +35,7 @@ def read_matlab(path: Path, name: str) -> npt.NDArray[np.float64]:
 
 def read_strings(path: Path, name: str) -> list[str]:
     """The strings of the cell array `name` of a MATLAB 5 file; ValueError naming the file when there are none."""
-    return [str(text) for text in _cells(path, name, ("cell",)).ravel()]
+    return [_text(cell, path, name) for cell in _cells(path, name, "cell").ravel()]
 
 
 def read_field(path: Path, name: str, field: str) -> list[str]:
@@ -44,39 +43,25 @@ def read_field(path: Path, name: str, field: str) -> list[str]:
 
     All of the array is read, which is why the file may be as large as `MAX_STRUCT_BYTES`.
     """
-    cells = _cells(path, name, ("struct",))
+    cells = _cells(path, name, "struct")
     if cells.dtype.names is None or field not in cells.dtype.names:
         raise ValueError(f"{path}: expected {name} with the field {field}; it has {cells.dtype.names}")
-    return [str(text) for text in cells[field].ravel()]
+    return [_text(cell, path, f"{name}.{field}") for cell in cells[field].ravel()]
 
 
-def _cells(path: Path, name: str, kinds: tuple[str, ...]) -> npt.NDArray[Any]:
-    from scipy.io import loadmat, whosmat
-
-    try:
-        data = read_at_most(path, MAX_STRUCT_BYTES)
-        _check_inflated(data, MAX_STRUCT_INFLATED_BYTES)
-        about = [(shape, kind) for found, shape, kind in whosmat(io.BytesIO(data)) if found == name]
-        if not all(kind in kinds and math.prod(shape) <= MAX_NUMBERS for shape, kind in about):
-            raise ValueError(f"{name} is {about}")
-        return np.asarray(
-            loadmat(io.BytesIO(data), variable_names=[name], chars_as_strings=True, squeeze_me=True)[name]
-        )
-    except OSError:
-        raise
-    except Exception as error:  # as below
+def _text(cell: Any, path: Path, name: str) -> str:
+    if not isinstance(cell, np.ndarray) or cell.dtype.kind != "U" or cell.size != 1:
         raise ValueError(
-            f"{path}: expected a MATLAB file with the {kinds[0]} array {name}; it cannot be read"
-        ) from error
+            f"{path}: expected strings in {name}; one is {type(cell).__name__} {getattr(cell, 'shape', '')}"
+        )
+    return str(cell.ravel()[0])
 
 
 def read_label_map(path: Path, name: str) -> npt.NDArray[np.uint16]:
     """The label map (H, W) uint16 `name` of a MATLAB 5 file.
 
-    Raises FrameError `missing`, `decode`, or `type` for what is no matrix of whole numbers 0 to 65535.
+    Raises FrameError `decode`, or `type` for what is no matrix of whole numbers 0 to 65535.
     """
-    if not exists(path):
-        raise FrameError("missing", f"{path}: expected a MATLAB file with the labels {name}; there is none")
     try:
         stored = _numbers(path, name, MAX_PIXELS)
     except ValueError as error:
@@ -89,17 +74,29 @@ def read_label_map(path: Path, name: str) -> npt.NDArray[np.uint16]:
 
 
 def _numbers(path: Path, name: str, most: int) -> npt.NDArray[Any]:
+    data = read_at_most(path, MAX_MATLAB_BYTES)
+    return _variable(data, f"{path}: expected a MATLAB file with the numbers", name, NUMERIC, most, MAX_INFLATED_BYTES)
+
+
+def _cells(path: Path, name: str, kind: str) -> npt.NDArray[Any]:
+    data, wanted = read_at_most(path, MAX_STRUCT_BYTES), f"{path}: expected a MATLAB file with the {kind} array"
+    return _variable(data, wanted, name, (kind,), MAX_NUMBERS, MAX_STRUCT_INFLATED_BYTES)
+
+
+def _variable(
+    data: bytes, wanted: str, name: str, kinds: tuple[str, ...], most: int, inflated: int
+) -> npt.NDArray[Any]:
+    """The variable of at most `most` elements of one of MATLAB's `kinds`; ValueError `wanted` when it cannot be read."""
     from scipy.io import loadmat, whosmat
 
     try:
-        data = read_at_most(path, MAX_MATLAB_BYTES)
-        _check_inflated(data, MAX_INFLATED_BYTES)
+        _check_inflated(data, inflated)
         about = [(shape, kind) for found, shape, kind in whosmat(io.BytesIO(data)) if found == name]
-        if not all(kind in NUMERIC and math.prod(shape) <= most for shape, kind in about):
+        if not all(kind in kinds and math.prod(shape) <= most for shape, kind in about):
             raise ValueError(f"{name} is {about}")
         return np.asarray(loadmat(io.BytesIO(data), variable_names=[name])[name])
     except Exception as error:  # scipy's reader raises many types on corrupt files
-        raise ValueError(f"{path}: expected a MATLAB file with the numbers {name}; it cannot be read") from error
+        raise ValueError(f"{wanted} {name}; it cannot be read") from error
 
 
 def checked_dataset(file: Any, key: Any, path: Path, most: int = MAX_NUMBERS) -> Any:

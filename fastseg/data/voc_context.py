@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fastseg.data.checks import checked_ids, found
 from fastseg.data.images import Color, decode_label
-from fastseg.data.labelled import ClassMap, LabelledSet, check_split, one_of, paired
+from fastseg.data.labelled import ClassMap, LabelledSet, check_split, check_there, one_of, paired
 from fastseg.data.matlab import read_label_map
 from fastseg.data.voc import listed_names, voc_folder
 
@@ -51,6 +51,7 @@ class VocContext(LabelledSet):
     def pair(self, name: str) -> tuple[Color, Color]:
         color = found(self.root / "JPEGImages" / name, (".jpg",), "colour")
         label = self._labels / f"{name}{'.mat' if self._released else '.png'}"
+        check_there(label, f"the label of {name!r}")
         stored = read_label_map(label, "LabelMap") if self._released else decode_label(label)
         return paired(color, stored, label, name, self._map)
 
