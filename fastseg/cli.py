@@ -14,7 +14,10 @@ from typing import Any, TypeVar
 
 VERBS = {
     "demo": ("fastseg.demo", "rooms to labels to a trained network, on two CPU cores, with a report"),
-    "train": ("fastseg.train", "train a network on HN-labels (hn) or on a segmentation set (segment)"),
+    "train": (
+        "fastseg.train",
+        "train a network: on HN-labels (hn), a segmentation set (segment), whole images (classify)",
+    ),
     "evaluate": ("fastseg.evaluate", "score a checkpoint on a segmentation set"),
     "predict": ("fastseg.predict", "segment images, folders and videos with a checkpoint"),
     "export": ("fastseg.export", "a checkpoint as safetensors, timm, smp, ONNX or torch.export, with a model card"),

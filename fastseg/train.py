@@ -1,4 +1,4 @@
-"""Train a network: `python -m fastseg.train hn|segment --root ... --out ...`."""
+"""Train a network: `python -m fastseg.train hn|segment|classify --root ... --out ...`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastseg.cli import run
 from fastseg.frames import LabelledImages
 from fastseg.methods import Method
+from fastseg.methods.classify import Classify
 from fastseg.methods.hn import HN
 from fastseg.methods.segment import Segment
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from fastseg.transfer import Transfer
 
 SURVEY = 2000
-METHODS: dict[str, type[HN] | type[Segment]] = {HN.name: HN, Segment.name: Segment}
+METHODS: dict[str, type[HN] | type[Segment] | type[Classify]] = {
+    HN.name: HN, Segment.name: Segment, Classify.name: Classify
+}  # fmt: skip
 
 
 def main(config: Method) -> int:
@@ -46,6 +49,8 @@ def fit(method: Method, examples: LabelledImages, validation: LabelledImages | N
         torch.set_num_threads(method.loop.threads)
     pixels = survey(examples, method)
     fingerprint, names = data_fingerprint(examples), tuple(examples.class_names)
+    if validation is not None and tuple(validation.class_names) != names:
+        raise ValueError(f"loop.eval_split {method.loop.eval_split} has other classes than the images to train on")
     state = _begin(method, examples, fingerprint, pixels)
     first = state.step
     score = (lambda: _score(state, validation)) if validation is not None and method.loop.eval_every else None
@@ -120,6 +125,8 @@ def _score(state: Run, validation: LabelledImages) -> dict[str, Any]:
     from fastseg.metrics import scores
 
     with state.autocast():
+        if isinstance(state.method, Classify):
+            return state.method.score(state.net, validation, state.normalisation)
         counts = confusion_of(
             state.net, validation, parse_size(state.method.size), state.normalisation, state.method.batch
         )

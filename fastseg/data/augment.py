@@ -11,6 +11,7 @@ import numpy.typing as npt
 from fastseg.tensors import Tensor
 
 Bytes = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.unsignedinteger]
 IGNORE = 255
 
 
@@ -62,7 +63,7 @@ NOTHING = AugmentConfig(flip=0.0, min_scale=1.0, max_scale=1.0, jitter=0.0)
 
 
 def augment(
-    image: Bytes, label: Bytes, size: tuple[int, int], config: AugmentConfig, key: tuple[int, int, int]
+    image: Bytes, label: Labels, size: tuple[int, int], config: AugmentConfig, key: tuple[int, int, int]
 ) -> tuple[Tensor, Tensor]:
     """The training pair of an image (H, W, 3) and its label (H, W): (3, h, w) uint8 and (h, w) uint8 tensors.
 
@@ -70,10 +71,14 @@ def augment(
     key     (seed, epoch, index): the same key gives the same pair, in any process
 
     Colour is resized bilinearly with antialias, the label to the nearest; what scaling leaves empty is grey and 255.
+    The one class () of a whole image stays what it is, as a () int64 tensor.
     ValueError: image and label are not of one size, or not uint8.
     """
+    import torch
     from torchvision.transforms.v2 import functional
 
+    if label.ndim == 0:
+        return augment(image, np.zeros(image.shape[:2], np.uint8), size, config, key)[0], torch.tensor(int(label))
     _check(image, label)
     random = np.random.default_rng(key)
     scale = float(np.exp(random.uniform(np.log(config.min_scale), np.log(config.max_scale))))
@@ -100,13 +105,13 @@ def resized(image: Bytes, size: tuple[int, int]) -> Tensor:
     return small.contiguous()
 
 
-def _tensor(array: Bytes) -> Tensor:
+def _tensor(array: Labels) -> Tensor:
     import torch
 
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def _check(image: Bytes, label: Bytes) -> None:
+def _check(image: Bytes, label: Labels) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"an image must be uint8 (H, W, 3); got {image.dtype} {image.shape}")
     if label.dtype != np.uint8 or label.shape != image.shape[:2]:

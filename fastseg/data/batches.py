@@ -21,7 +21,7 @@ Pair = tuple[Tensor, Tensor, str]
 
 @dataclass(frozen=True)
 class Batch:
-    """images (N, 3, H, W) uint8, labels (N, H, W) uint8, and the ids they came from."""
+    """images (N, 3, H, W) uint8, labels (N, H, W) uint8 or, of whole images, (N,) int64, and their ids."""
 
     images: Tensor
     labels: Tensor
@@ -132,10 +132,10 @@ class _Pairs:
         return *changed, name
 
 
-def check_classes(label: npt.NDArray[np.uint8], classes: int, name: str) -> npt.NDArray[np.int64]:
+def check_classes(label: npt.NDArray[np.unsignedinteger], classes: int, name: str) -> npt.NDArray[np.int64]:
     """Pixels of each class in a label, (classes,) int64; ValueError when it holds a class that does not exist."""
-    pixels = np.bincount(label.ravel(), minlength=256)
-    beyond = np.flatnonzero(pixels[classes:IGNORE])
+    pixels = np.bincount(label.ravel(), minlength=max(256, classes))
+    beyond = np.flatnonzero(pixels[classes : IGNORE if label.ndim else None])  # a whole image is not left out
     if beyond.size:
         value = classes + int(beyond[0])
         raise ValueError(
