@@ -59,21 +59,27 @@ def _order(seed: int, epoch: int, images: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng((seed, epoch)).permutation(images)
 
 
-def batches(examples: LabelledImages, recipe: Recipe, start: int, stop: int, workers: int = 0) -> Iterator[Batch]:
+def batches(
+    examples: LabelledImages, recipe: Recipe, start: int, stop: int, workers: int = 0, *, rank: int = 0, world: int = 1
+) -> Iterator[Batch]:
     """The batches of steps start .. stop - 1.
 
     workers     processes that decode and augment; 0 = this one. They end with the iterator.
+    rank, world rows rank * n .. (rank + 1) * n - 1 of every batch, n = recipe.batch / world: the ranks' rows one after
+                the other are the batch of one process, whatever the world
 
-    ValueError: fewer images than a batch, or an image that cannot be used, by its id.
+    ValueError: fewer images than a batch, a batch that `world` does not divide, or an image that cannot be used, by
+    its id.
     RuntimeError: a worker died, or gave nothing for two minutes.
     """
     import torch
     from torch.utils.data import DataLoader
 
     # The classes are plain Python: DataLoader asks a data set and a sampler for no more than these methods.
+    share = _share(recipe.batch, rank, world)
     loader: DataLoader[list[Pair | Exception]] = DataLoader(
         _Pairs(examples, tuple(examples.ids()), recipe),  # type: ignore[arg-type]
-        batch_sampler=_Steps(len(examples), recipe, start, stop),
+        batch_sampler=_Steps(len(examples), recipe, start, stop, share),
         num_workers=workers,
         collate_fn=list,
         timeout=TIMEOUT_S if workers else 0,
@@ -81,6 +87,16 @@ def batches(examples: LabelledImages, recipe: Recipe, start: int, stop: int, wor
         generator=torch.Generator(),
     )
     return _collected(loader, recipe.steps_per_epoch(len(examples)), start)
+
+
+def _share(batch: int, rank: int, world: int) -> slice:
+    """The rows of every batch that are this rank's."""
+    if not 0 <= rank < world:
+        raise ValueError(f"rank must lie between 0 and world - 1; got rank {rank} of {world}")
+    if batch % world:
+        raise ValueError(f"a batch of {batch} images cannot be shared evenly by {world} processes")
+    rows = batch // world
+    return slice(rank * rows, (rank + 1) * rows)
 
 
 def _collected(loader: Iterable[list[Pair | Exception]], per_epoch: int, start: int) -> Iterator[Batch]:
@@ -97,19 +113,20 @@ def _collected(loader: Iterable[list[Pair | Exception]], per_epoch: int, start: 
 
 @dataclass(frozen=True)
 class _Steps:
-    """DataLoader's batch sampler: which (epoch, index) pairs make each step."""
+    """DataLoader's batch sampler: which (epoch, index) pairs make this rank's share of each step."""
 
     images: int
     recipe: Recipe
     start: int
     stop: int
+    share: slice
 
     def __len__(self) -> int:
         return self.stop - self.start
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for step in range(self.start, self.stop):
-            yield self.recipe.chosen(self.images, step)
+            yield self.recipe.chosen(self.images, step)[self.share]
 
 
 @dataclass(frozen=True)
