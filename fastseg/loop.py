@@ -43,7 +43,7 @@ class Run:
         self.precision = chosen_precision(self.method.loop.precision, self.device)
         # Channels last: steps 0 to 14 % faster on a CPU, by network, and what tensor cores want.
         self.net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = optimiser(self.net, self.method.lr, self.method.loop)
+        self.optimizer = optimiser(self.net, self.method.optim)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def autocast(self) -> torch.autocast:
@@ -79,7 +79,7 @@ def take_step(run: Run, batch: Batch) -> dict[str, float]:
     """
     method, optimizer, scaler = run.method, run.optimizer, run.scaler
     seed_step(method.seed, batch.step)
-    lr = rate(batch.step, method.steps, method.lr, method.loop)
+    lr = rate(batch.step, method.steps, method.optim)
     for group in optimizer.param_groups:
         group["lr"] = lr
     run.net.train()
@@ -90,7 +90,7 @@ def take_step(run: Run, batch: Batch) -> dict[str, float]:
         loss = method.loss(run.net, images, batch.labels.to(run.device, non_blocking=True), run.weight)
     torch.autograd.backward(scaler.scale(loss))
     scaler.unscale_(optimizer)
-    norm = _clip(run.net, method.loop.clip)
+    norm = _clip(run.net, method.optim.clip)
     finite = bool(torch.isfinite(loss) & torch.isfinite(norm))
     if finite:
         scaler.step(optimizer)
@@ -168,6 +168,6 @@ def _watch(run: Run, batch: Batch, skipped: bool, journal: Journal) -> bool:
     path.write_text(json.dumps([{"step": step, "ids": ids} for step, ids in run.bad], indent=1) + "\n")
     journal.say(
         f"stopped: the loss or its gradient was not finite {PATIENCE} steps in a row; the weights were left as they "
-        f"were before; the images are named in {path}; a lower --lr may help"
+        f"were before; the images are named in {path}; a lower --optim.lr may help"
     )
     return False

@@ -9,25 +9,26 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from fastseg.methods import LoopConfig
+    from fastseg.methods import OptimConfig
 
 POWER = 0.9
 
 
-def optimiser(net: nn.Module, lr: float, config: LoopConfig) -> torch.optim.Optimizer:
+def optimiser(net: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """SGD or AdamW over the parameters that are not frozen."""
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=lr, weight_decay=config.weight_decay)
-    return torch.optim.SGD(parameters, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay)
+        return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
+    return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
-def rate(step: int, steps: int, lr: float, config: LoopConfig) -> float:
+def rate(step: int, steps: int, config: OptimConfig) -> float:
     """The learning rate of step 0 .. steps - 1: a linear warm-up, then the schedule."""
     done = step / steps
     decay = {"constant": 1.0, "poly": (1 - done) ** POWER, "cosine": (1 + math.cos(math.pi * done)) / 2}
+    decay["step"] = config.step_factor ** sum(step >= at for at in config.step_at)
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
-    return float(lr * warm * decay[config.schedule])
+    return float(config.lr * warm * decay[config.schedule])
 
 
 def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 FREE = {
     "out",
     "resume",
-    *(f"loop.{key}" for key in ("device", "workers", "threads", "save_every", "log_every", "eval_every", "eval_split")),
+    *(
+        f"loop.{key}"
+        for key in ("device", "workers", "threads", "save_every", "log_every", "eval_every", "eval_split", "track")
+    ),
 }
 
 
@@ -58,7 +61,7 @@ def earlier(method: Method) -> Checkpoint | None:
 def check_same(method: Method, found: Checkpoint, fingerprint: str) -> None:
     """None; ValueError naming the key that differs from the run that the checkpoint is of."""
     was, now = _flat(found.record.config), _flat(plain_config(method))
-    free = FREE | ({"steps"} if method.loop.schedule == "constant" else set())
+    free = FREE | ({"steps"} if method.optim.schedule in ("constant", "step") else set())
     for key in sorted((set(was) | set(now)) - free):
         if was.get(key) != now.get(key):
             raise ValueError(f"cannot resume {found.path}: {key} was {was.get(key)!r} and is now {now.get(key)!r}")

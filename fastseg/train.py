@@ -80,7 +80,7 @@ def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: t
     begun = method.build(len(examples.class_names))
     if begun.transfer is not None and found is None:
         _report(begun.transfer, method.out)
-    weight = median_frequency_weights(pixels).to(device) if method.loop.class_weights == "median" else None
+    weight = median_frequency_weights(pixels).to(device) if method.optim.class_weights == "median" else None
     state = Run(method, begun.net, begun.network, begun.normalisation, device, weight)
     if found is not None:
         go_on(state, found)
@@ -102,7 +102,7 @@ def survey(examples: LabelledImages, method: Method) -> torch.Tensor:
     names, classes = examples.ids(), len(examples.class_names)
     if len(names) < method.batch:
         raise ValueError(f"--batch {method.batch} needs at least as many labelled images; there are {len(names)}")
-    every = method.loop.class_weights == "median" or len(names) <= SURVEY
+    every = method.optim.class_weights == "median" or len(names) <= SURVEY
     indices = range(len(names)) if every else np.linspace(0, len(names) - 1, SURVEY).astype(int).tolist()
     pixels = sum((check_classes(examples[i][1], classes, names[i]) for i in indices), np.zeros(classes, np.int64))
     if not pixels.any():

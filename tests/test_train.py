@@ -20,7 +20,7 @@ from fastseg.cli import run
 from fastseg.data.augment import NOTHING, AugmentConfig
 from fastseg.data.batches import Batch
 from fastseg.frames import LabelledImages
-from fastseg.methods import LoopConfig, TransferConfig
+from fastseg.methods import LoopConfig, OptimConfig, TransferConfig
 from fastseg.methods.segment import Segment
 from fastseg.nets import blocks, build_network
 from fastseg.resume import plain_config
@@ -76,8 +76,9 @@ def _hash(out: Path) -> str:
 
 
 def test_eight_images_are_learnt_by_heart(tmp_path: Path) -> None:
-    loop = replace(LOOP, save_every=1000, eval_every=1000, optimizer="adamw", schedule="cosine")
-    method = _method(tmp_path, steps=60, batch=8, lr=1e-2, size="64x64", augment=NOTHING, loop=loop)
+    loop = replace(LOOP, save_every=1000, eval_every=1000)
+    optim = OptimConfig(lr=1e-2, optimizer="adamw", schedule="cosine")
+    method = _method(tmp_path, steps=60, batch=8, size="64x64", augment=NOTHING, optim=optim, loop=loop)
     assert fit(method, Squares(), Squares()) == 0
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["global_accuracy"] > 0.95 and last["miou"] > 0.8
@@ -101,15 +102,15 @@ def test_a_stopped_run_resumes_to_the_bit(
     tmp_path: Path, workers: tuple[int, int], optimizer: Literal["sgd", "adamw"]
 ) -> None:
     network = "fpn/mobilenetv3_small_050"  # it has dropout
-    loop = replace(LOOP, optimizer=optimizer, schedule="poly", warmup=2)
-    whole = _method(tmp_path / "whole", network=network, loop=loop)
+    optim = OptimConfig(optimizer=optimizer, schedule="poly", warmup=2)
+    whole = _method(tmp_path / "whole", network=network, optim=optim)
     assert fit(whole, Squares()) == 0
-    parts = {**vars(whole), "out": tmp_path / "parts", "loop": replace(loop, workers=workers[0])}
+    parts = {**vars(whole), "out": tmp_path / "parts", "loop": replace(LOOP, workers=workers[0])}
     before = signal.getsignal(signal.SIGTERM)  # Ray leaves its own, when a test before this one started it
     assert fit(Interrupted(**parts), Squares()) == 128 + signal.SIGTERM
     assert load(tmp_path / "parts").record.step == 4
     assert signal.getsignal(signal.SIGTERM) == before
-    parts |= {"resume": True, "loop": replace(loop, workers=workers[1])}
+    parts |= {"resume": True, "loop": replace(LOOP, workers=workers[1])}
     assert fit(Segment(**parts), Squares()) == 0
     assert _lines(tmp_path / "parts") == _lines(tmp_path / "whole")
     assert _hash(tmp_path / "parts") == _hash(tmp_path / "whole")
@@ -147,14 +148,14 @@ def test_resuming_with_something_changed_names_it(tmp_path: Path) -> None:
     fit(method, Squares())
     changes: list[dict[str, object]] = [
         {"batch": 4},
-        {"lr": 0.5},
+        {"optim": OptimConfig(lr=0.5)},
         {"network": "unet/resnet18"},
         {"seed": 3},
         {"root": Path("elsewhere")},
         {"augment": AugmentConfig(flip=0.0)},
-        {"loop": replace(LOOP, weight_decay=0.0)},
+        {"optim": OptimConfig(weight_decay=0.0)},
     ]
-    names = ["batch", "lr", "network", "seed", "root", r"augment\.flip", r"loop\.weight_decay"]
+    names = ["batch", r"optim\.lr", "network", "seed", "root", r"augment\.flip", r"optim\.weight_decay"]
     for change, name in zip(changes, names, strict=True):
         with pytest.raises(ValueError, match=f"cannot resume .*: {name} was"):
             fit(_method(tmp_path, steps=3, resume=True, **change), Squares())
@@ -206,7 +207,7 @@ def test_non_finite_losses_change_nothing_and_ten_in_a_row_stop_the_run(tmp_path
 
 
 def test_an_absurd_learning_rate_leaves_finite_weights(tmp_path: Path) -> None:
-    method = _method(tmp_path, steps=40, lr=1e6, loop=replace(LOOP, save_every=1, clip=0.0))
+    method = _method(tmp_path, steps=40, optim=OptimConfig(lr=1e6, clip=0.0), loop=replace(LOOP, save_every=1))
     assert fit(method, Squares()) in (0, 1)
     assert all(bool(value.isfinite().all()) for value in load(tmp_path).weights.values())
 
@@ -227,9 +228,8 @@ def test_what_cannot_be_trained_is_refused_before_the_first_step(tmp_path: Path)
 def test_frozen_blocks_are_the_checkpoints_own_after_training(tmp_path: Path) -> None:
     fit(_method(tmp_path / "first", steps=3), Squares())
     source = load(tmp_path / "first")
-    method = _method(
-        tmp_path / "second", steps=4, lr=0.1, init_from=str(tmp_path / "first"), transfer=TransferConfig(freeze=2)
-    )
+    start = {"init_from": str(tmp_path / "first"), "transfer": TransferConfig(freeze=2)}
+    method = _method(tmp_path / "second", steps=4, optim=OptimConfig(lr=0.1), **start)
     fit(method, Squares(), None)
     after = load(tmp_path / "second", state=True)
     frozen, free = _split(after.weights, 2)
@@ -259,8 +259,8 @@ def _split(weights: dict[str, torch.Tensor], count: int) -> tuple[list[str], lis
 
 
 def test_bf16_on_the_cpu_and_median_weights_train(tmp_path: Path) -> None:
-    loop = replace(LOOP, precision="bf16", class_weights="median")
-    assert fit(_method(tmp_path, steps=3, loop=loop), Squares()) == 0
+    changed = {"loop": replace(LOOP, precision="bf16"), "optim": OptimConfig(class_weights="median")}
+    assert fit(_method(tmp_path, steps=3, **changed), Squares()) == 0
     found = load(tmp_path)
     assert all(value.dtype != torch.bfloat16 for value in found.weights.values())
     assert all(line["loss"] > 0 for line in _lines(tmp_path))
@@ -269,7 +269,7 @@ def test_bf16_on_the_cpu_and_median_weights_train(tmp_path: Path) -> None:
 def test_the_resolved_configuration_stands_beside_the_output(tmp_path: Path) -> None:
     fit(_method(tmp_path, steps=3), Squares())
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["loop"]["momentum"] == 0.9 and config["size"] == "32x32"
+    assert config["optim"]["momentum"] == 0.9 and config["size"] == "32x32"
     seen: list[Segment] = []
     assert run(Segment, lambda again: seen.append(again) or 0, ["--config", str(tmp_path / "config.json")]) == 0
     assert plain_config(seen[0]) == config

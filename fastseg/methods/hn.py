@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from fastseg.data.augment import AugmentConfig
 from fastseg.data.batches import Batch, Recipe, batches
 from fastseg.frames import LabelledImages
-from fastseg.methods import LoopConfig, Start, check_training, parse_size
+from fastseg.methods import LoopConfig, OptimConfig, Start, check_training, parse_size
 from fastseg.tensors import Module, Tensor
 
 
@@ -25,7 +25,6 @@ class HN:
     size        HEIGHTxWIDTH that images and labels are resized to
     steps       in all, those of a resumed run included
     batch       images a step
-    lr          the greatest learning rate
     init_from   weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME; empty = random
     resume      go on from the last good checkpoint in `out`
     seed        of everything random: weights, order, augmentation, dropout
@@ -40,15 +39,15 @@ class HN:
     size: str = "424x560"
     steps: int = 200_000
     batch: int = 4
-    lr: float = 1e-3
     init_from: str = ""
     resume: bool = False
     seed: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self) -> None:
-        check_training(self.steps, self.batch, self.lr)
+        check_training(self.steps, self.batch, self.optim)
         parse_size(self.size)
         if self.loop.eval_every:
             raise ValueError("loop.eval_every is for segment: label shards have no second split")

@@ -14,7 +14,7 @@ from fastseg.data.augment import AugmentConfig
 from fastseg.data.batches import Batch, Recipe, batches
 from fastseg.data.sources import Labelled
 from fastseg.frames import LabelledImages
-from fastseg.methods import LoopConfig, Start, TransferConfig, check_training, parse_size
+from fastseg.methods import LoopConfig, OptimConfig, Start, TransferConfig, check_training, parse_size
 from fastseg.tensors import Module, Tensor
 
 
@@ -30,7 +30,6 @@ class Segment:
     size        HEIGHTxWIDTH that images and labels are resized to
     steps       in all, those of a resumed run included
     batch       images a step
-    lr          the greatest learning rate
     init_from   weights to start from, all but the classifier: a checkpoint folder, a .safetensors or .pth file,
                 timm:NAME; empty = random
     transfer    which weights come over, what stays frozen, cross-stitch
@@ -48,16 +47,16 @@ class Segment:
     size: str = "360x480"
     steps: int = 40_000
     batch: int = 4
-    lr: float = 1e-3
     init_from: str = ""
     transfer: TransferConfig = field(default_factory=TransferConfig)
     resume: bool = False
     seed: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self) -> None:
-        check_training(self.steps, self.batch, self.lr)
+        check_training(self.steps, self.batch, self.optim)
         parse_size(self.size)
 
     def examples(self) -> LabelledImages:

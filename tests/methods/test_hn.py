@@ -49,8 +49,8 @@ def _row(index: int) -> dict[str, object]:
 def test_the_defaults_are_the_papers() -> None:
     method = HN(Path("labels"), Path("run"))
     assert (method.network, method.size, method.steps, method.batch) == ("segnet/vgg16_bn", "424x560", 200_000, 4)
-    assert (method.lr, method.loop.momentum, method.loop.weight_decay) == (1e-3, 0.9, 5e-4)
-    assert method.loop.optimizer == "sgd"
+    assert (method.optim.lr, method.optim.momentum, method.optim.weight_decay) == (1e-3, 0.9, 5e-4)
+    assert method.optim.optimizer == "sgd"
 
 
 def test_shards_to_pre_training_to_segmentation(shards: Path, tmp_path: Path) -> None:
@@ -89,11 +89,11 @@ def _camvid(root: Path) -> Path:
     [
         (["--size", "32"], "--size is HEIGHTxWIDTH"),
         (["--steps", "0"], "at least 1"),
-        (["--lr", "-1"], "positive number"),
+        (["--optim.lr", "-1"], "positive number"),
         (["--network", "unet/resnet81"], "nearest known"),
         (["--init-from", "nowhere"], "no such checkpoint folder"),
         (["--batch", "9"], "there are 5"),
-        (["--loop.clip", "-1"], "must not be negative"),
+        (["--optim.clip", "-1"], "must not be negative"),
         (["--loop.device", "cuda:99999x"], "device is auto, cpu, cuda"),
         (["--augment.flip", "2"], "probability"),
         (["--colour", "red"], "colour"),
