@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from fastseg.data.augment import AugmentConfig, Normalisation
 from fastseg.data.batches import Batch, Recipe, batches
 from fastseg.frames import LabelledImages
-from fastseg.methods import LoopConfig, Start, check_training, parse_size
+from fastseg.methods import LoopConfig, OptimConfig, Start, check_training, parse_size
 from fastseg.tensors import Module, Tensor
 
 BEST = 5  # top-5: whether the class is among the five that score highest
@@ -28,7 +28,6 @@ class Classify:
     size        HEIGHTxWIDTH that images are resized to
     steps       in all, those of a resumed run included
     batch       images a step
-    lr          the greatest learning rate
     init_from   weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME; empty = random
     resume      go on from the last good checkpoint in `out`
     seed        of everything random: weights, order, augmentation, dropout
@@ -44,15 +43,15 @@ class Classify:
     size: str = "32x32"
     steps: int = 78_000
     batch: int = 128
-    lr: float = 0.05
     init_from: str = ""
     resume: bool = False
     seed: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(schedule="cosine", eval_split="test"))
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=0.05, schedule="cosine"))
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(eval_split="test"))
 
     def __post_init__(self) -> None:
-        check_training(self.steps, self.batch, self.lr)
+        check_training(self.steps, self.batch, self.optim)
         parse_size(self.size)
 
     def examples(self) -> LabelledImages:

@@ -25,7 +25,7 @@ from fastseg.train import main
 pytestmark = pytest.mark.torch
 NETWORK = "linknet/mobilenetv3_small_050"
 FLAGS = [
-    *("--network", NETWORK, "--size", "32x32", "--batch", "4", "--lr", "0.01", "--steps", "4"),
+    *("--network", NETWORK, "--size", "32x32", "--batch", "4", "--optim.lr", "0.01", "--steps", "4"),
     *("--loop.device", "cpu", "--loop.workers", "0", "--loop.threads", "1", "--loop.log_every", "1"),
 ]
 CLASSES, RECORD = 100, 3074
@@ -117,11 +117,11 @@ def test_a_killed_run_goes_on_to_the_same_bits(cifar: Path, tmp_path: Path) -> N
                 yield batch
 
     found = load(straight).record.config
-    assert found["lr"] == 0.01
-    from fastseg.methods import LoopConfig
+    assert found["optim"]["lr"] == 0.01 and found["optim"]["schedule"] == "cosine"
+    from fastseg.methods import LoopConfig, OptimConfig
 
-    loop = LoopConfig(**found["loop"])
-    method = Stopped("cifar100", cifar, broken, network=NETWORK, size="32x32", batch=4, lr=0.01, steps=4, loop=loop)
+    loop, optim = LoopConfig(**found["loop"]), OptimConfig(lr=0.01, schedule="cosine")
+    method = Stopped("cifar100", cifar, broken, network=NETWORK, size="32x32", batch=4, steps=4, optim=optim, loop=loop)
     assert main(method) == 128 + signal.SIGTERM
     assert _run(cifar, broken, "--resume") == 0 and _digest(straight) == _digest(broken)
 
@@ -155,7 +155,7 @@ def test_a_folder_for_each_class_is_trained_on(tmp_path: Path) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(np.full((40, 50, 3), 80 * number, np.uint8)).save(path)
     words = ["--data", "imagefolder", "--root", str(tmp_path), "--out", str(tmp_path / "out")]
-    extra = ["--loop.eval_every", "2", "--loop.eval_split", "val", "--loop.class_weights", "median"]
+    extra = ["--loop.eval_every", "2", "--loop.eval_split", "val", "--optim.class_weights", "median"]
     assert train(["classify", *words, *FLAGS, *extra]) == 0
     assert load(tmp_path / "out").record.classes == ("cat", "dog", "eel")
 
