@@ -36,7 +36,7 @@ def fit(method: Method, examples: LabelledImages, validation: LabelledImages | N
     """The exit code of training on `examples`, evaluated on `validation` every loop.eval_every steps.
 
     0 done; 1 non-finite losses; 143, 130 stopped by SIGTERM, SIGINT after saving.
-    Writes OUT/checkpoint-<step>/, latest, config.json, metrics.jsonl and, for transferred weights, transfer.json.
+    Writes OUT/checkpoint-<step>/, latest, config.json, data.json, metrics.jsonl; of transferred weights, transfer.json.
     ValueError before the first step: data, network or folder that do not fit together.
     """
     import torch
@@ -59,6 +59,8 @@ def fit(method: Method, examples: LabelledImages, validation: LabelledImages | N
             journal.say(f"{method.out} is trained already: {first} of {method.steps} steps")
             return 0
         _write_json(method.out / "config.json", method)
+        counted = {"images": len(examples), "classes": len(names), "fingerprint": fingerprint}
+        (method.out / "data.json").write_text(json.dumps(counted, indent=1) + "\n")  # for the model card
         stream = method.batches(examples, first)
         return train_steps(state, stream, journal, lambda: _keep(save_run(state, names, fingerprint)), score)
 
