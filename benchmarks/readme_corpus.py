@@ -27,7 +27,8 @@ def corpus(record: Record) -> str:
     return (
         f"{row['frames']:,} rendered 640x480 frames (JPEG colour, 16-bit PNG depth), files to label shards, 2 workers: "
         f"{row['frames_per_second']:.0f} frames/s, {row['frames_per_second_verified']:.0f} with `fastseg verify` after "
-        f"it; {percent(row['share_of_parts'])} of what the parts make alone ({stages} ms a frame). {_growth(row)} "
+        f"it; {percent(row['share_of_parts'])} of what the parts make alone ({stages} ms a frame), start-up included, "
+        f"{_steady(row)} between the first and the last shard. {_growth(row)} "
         f"Projected to NYUv2's {projected['frames']:,} raw frames: {minutes}; only the first is a measured rate, the "
         "others are arithmetic, and no GPU was there."
     )
@@ -47,6 +48,11 @@ def checked(record: Record) -> str:
     best = min((row for row in rows if row["ids"] == most), key=lambda row: row["seconds"])
     by = f"{best['workers']} workers" if best["workers"] else "one process"
     return f"`fastseg verify` of {most:,} ids: {best['seconds']:.0f} s, {best['peak_mib']:.0f} MiB ({by})."
+
+
+def _steady(row: Record) -> str:
+    rate = row["frames_per_second_steady"]
+    return "unknown" if rate is None else percent(rate / row["parts_frames_per_second"])
 
 
 def _growth(row: Record) -> str:

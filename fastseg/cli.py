@@ -154,11 +154,16 @@ def _reworded(message: str) -> str:
     line = re.sub(r"Does not validate against any of the Union subtypes .*Given value: (.*)", _union, line)
     line = re.sub(r"Expected an? (.+?)\. Got value: (.*)", r"expected \1; got \2", line)
     line = re.sub(r"Literal\[([^]]*)\]", _choices, line)
+    line = re.sub(r"expected ((?:[\w-]+ or )+[\w-]+); got '?([\w-]+)'?$", _hinted, line)
     return re.sub(r"the following arguments are required: ([\w., ]+)", _missing, line)
 
 
 def _choices(match: re.Match[str]) -> str:
     return " or ".join(word.strip(" '\"") for word in match[1].split(","))
+
+
+def _hinted(match: re.Match[str]) -> str:
+    return match[0] + _nearest(match[2], match[1].split(" or "))
 
 
 def _missing(match: re.Match[str]) -> str:
@@ -167,7 +172,7 @@ def _missing(match: re.Match[str]) -> str:
 
 
 def _union(match: re.Match[str]) -> str:
-    kinds = [kind for kind in re.findall(r"- Expected an? ([^-]+?)(?:\.| -| Given|$)", match[0]) if kind != "NoneType"]
+    kinds = [kind for kind in re.findall(r"- Expected an? (.+?)(?:\.| - | Given|$)", match[0]) if kind != "NoneType"]
     return f"expected {' or '.join(kinds)}; got {match[1]}" if kinds else match[0]
 
 

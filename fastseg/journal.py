@@ -17,12 +17,13 @@ PLAIN_EVERY_S = 5.0
 
 
 class Journal:
-    """Writes a line a record to `path`; on resuming, drops the lines of steps after `start` first."""
+    """Writes a line a record to `path` (None: nowhere); on resuming, drops the lines of steps after `start` first."""
 
-    def __init__(self, path: Path, start: int, steps: int, what: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _cut(path, start)
-        self._file = path.open("a", encoding="utf-8")
+    def __init__(self, path: Path | None, start: int, steps: int, what: str) -> None:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _cut(path, start)
+        self._file = Path(path or os.devnull).open("a", encoding="utf-8")
         self._what, self._steps, self._said = what, steps, 0.0
         self._bar = _bar(what, start, steps) if sys.stdout.isatty() else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 
 from fastseg.data.augment import Normalisation
 from fastseg.data.batches import Batch
+from fastseg.distributed import Group
 from fastseg.journal import Journal
+from fastseg.losses import labelled_mass
 from fastseg.methods import Method
 from fastseg.optim import optimiser, rate
 from fastseg.stop import StopRequest
@@ -32,12 +35,16 @@ class Run:
     net: nn.Module
     network: str
     normalisation: Normalisation
-    device: torch.device
+    group: Group
     weight: Tensor | None
     step: int = 0
     epoch: int = 0
     skipped: int = 0
     bad: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
+
+    @property
+    def device(self) -> torch.device:
+        return self.group.device
 
     def __post_init__(self) -> None:
         self.precision = chosen_precision(self.method.loop.precision, self.device)
@@ -78,7 +85,7 @@ def take_step(run: Run, batch: Batch) -> dict[str, float]:
     A skipped step changes no weight, no batch statistic and no momentum.
     """
     method, optimizer, scaler = run.method, run.optimizer, run.scaler
-    seed_step(method.seed, batch.step)
+    seed_step(method.seed, batch.step, run.group.rank)
     lr = rate(batch.step, method.steps, method.optim)
     for group in optimizer.param_groups:
         group["lr"] = lr
@@ -86,9 +93,12 @@ def take_step(run: Run, batch: Batch) -> dict[str, float]:
     statistics = [buffer.clone() for buffer in run.net.buffers()]
     optimizer.zero_grad(set_to_none=True)
     images = run.normalisation(batch.images.to(run.device, non_blocking=True)).to(memory_format=torch.channels_last)
+    labels = batch.labels.to(run.device, non_blocking=True)
     with run.autocast():
-        loss = method.loss(run.net, images, batch.labels.to(run.device, non_blocking=True), run.weight)
+        loss = method.loss(run.net, images, labels, run.weight) * _part(run, labels)
     torch.autograd.backward(scaler.scale(loss))
+    run.group.add_gradients(run.net)
+    loss = run.group.total(loss)
     scaler.unscale_(optimizer)
     norm = _clip(run.net, method.optim.clip)
     finite = bool(torch.isfinite(loss) & torch.isfinite(norm))
@@ -102,9 +112,17 @@ def take_step(run: Run, batch: Batch) -> dict[str, float]:
     return {"loss": float(loss.detach()), "grad_norm": float(norm), "lr": lr, "skipped": float(not finite)}
 
 
-def seed_step(seed: int, step: int) -> None:
-    """None; dropout in this step depends on (seed, step) alone."""
-    torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+def _part(run: Run, labels: Tensor) -> Tensor | float:
+    """This process's part of the whole batch's loss: its mass of labels over that of all processes."""
+    if run.group.world == 1:
+        return 1.0
+    mass = labelled_mass(labels, run.weight)
+    return mass / run.group.total(mass).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """None; dropout in this step depends on (seed, step, rank) alone."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
 def _clip(net: nn.Module, limit: float) -> Tensor:
@@ -130,7 +148,7 @@ def train_steps(
             waited += time.perf_counter() - asked
             figures = take_step(run, batch)
             run.step, run.epoch = batch.step + 1, batch.epoch
-            images += len(batch.ids)
+            images += len(batch.ids) * run.group.world
             if not _watch(run, batch, bool(figures.pop("skipped")), journal):
                 return 1
             journal.advance(run.step)
@@ -140,11 +158,13 @@ def train_steps(
                 waited, since, images = 0.0, time.perf_counter(), 0
             if score and (run.step % loop.eval_every == 0 or run.step == run.method.steps):
                 journal.write({"step": run.step, "epoch": run.epoch, **score()})
-            if run.step % loop.save_every == 0 or run.step == run.method.steps or stop.signal:
+            told = run.group.largest(stop.signal)
+            if run.step % loop.save_every == 0 or run.step == run.method.steps or told:
                 save()
-            if stop.signal and run.step < run.method.steps:
-                journal.say(f"stopped by {stop.name} after step {run.step}; --resume goes on from here")
-                return 128 + stop.signal
+            if told and run.step < run.method.steps:
+                name = signal.Signals(told).name
+                journal.say(f"stopped by {name} after step {run.step}; --resume goes on from here")
+                return 128 + told
     return 0
 
 
@@ -161,11 +181,12 @@ def _watch(run: Run, batch: Batch, skipped: bool, journal: Journal) -> bool:
         run.bad.clear()
         return True
     run.skipped += 1
-    run.bad.append((batch.step, batch.ids))
+    run.bad.append((batch.step, tuple(name for ids in run.group.everyones(batch.ids) for name in ids)))
     if len(run.bad) < PATIENCE:
         return True
     path = run.method.out / "nonfinite.json"
-    path.write_text(json.dumps([{"step": step, "ids": ids} for step, ids in run.bad], indent=1) + "\n")
+    if run.group.first:
+        path.write_text(json.dumps([{"step": step, "ids": ids} for step, ids in run.bad], indent=1) + "\n")
     journal.say(
         f"stopped: the loss or its gradient was not finite {PATIENCE} steps in a row; the weights were left as they "
         f"were before; the images are named in {path}; a lower --optim.lr may help"

@@ -22,10 +22,18 @@ def segmentation_loss(logits: Tensor, labels: Tensor, weight: Tensor | None = No
     """
     labels = labels.long()
     total = functional.cross_entropy(logits.float(), labels, weight, ignore_index=IGNORE, reduction="sum")
-    kept = labels != IGNORE
-    each = torch.ones_like(labels, dtype=torch.float32) if weight is None else weight[labels.where(kept, 0)]
-    mass = each.where(kept, 0.0).sum()
+    mass = labelled_mass(labels, weight)
     return total / mass.clamp_min(torch.finfo(torch.float32).tiny).where(mass > 0, 1.0)
+
+
+def labelled_mass(labels: Tensor, weight: Tensor | None = None) -> Tensor:
+    """What `segmentation_loss` divides by, a float32 scalar: the labelled pixels, each by the weight of its class.
+
+    The loss of a batch is the mean of its parts' losses, each weighted by its mass.
+    """
+    kept = labels != IGNORE
+    each = torch.ones_like(labels, dtype=torch.float32) if weight is None else weight[labels.long().where(kept, 0)]
+    return each.where(kept, 0.0).sum()
 
 
 def median_frequency_weights(pixels: Tensor) -> Tensor:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from fastseg.data.augment import AugmentConfig, Normalisation
 from fastseg.data.batches import Batch, Recipe, batches
 from fastseg.frames import LabelledImages
 from fastseg.methods import LoopConfig, OptimConfig, Start, check_training, parse_size
+from fastseg.metrics import Counts
 from fastseg.tensors import Module, Tensor
 
 BEST = 5  # top-5: whether the class is among the five that score highest
@@ -74,10 +77,10 @@ class Classify:
 
         return start(f"classify/{self.network}", classes, self.seed, self.init_from)
 
-    def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
-        """The batches of steps start .. steps - 1; labels are (N,)."""
+    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """The batches of steps start .. steps - 1: this rank's rows of each; labels are (N,)."""
         recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment)
-        return batches(examples, recipe, start, self.steps, self.loop.workers)
+        return batches(examples, recipe, start, self.steps, self.loop.workers, rank=rank, world=world)
 
     def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
         """Softmax cross-entropy of the images' classes, labels (N,)."""
@@ -87,8 +90,8 @@ class Classify:
 
         return functional.cross_entropy(logits(net, images).float(), labels.long(), weight)
 
-    def score(self, net: Module, validation: LabelledImages, normalisation: Normalisation) -> dict[str, float]:
-        """The shares of `validation` whose class scores highest (top1), or among the five highest (top5).
+    def ranked(self, net: Module, images: LabelledImages, normalisation: Normalisation) -> Counts:
+        """(3,) int64: images whose class scores highest, those where it is among the five highest, and all of them.
 
         Leaves the network in evaluation mode.
         """
@@ -98,13 +101,13 @@ class Classify:
         from fastseg.nets import logits
 
         net.eval()
-        device, size, ranks = next(net.parameters()).device, parse_size(self.size), []
+        device, size, counts = next(net.parameters()).device, parse_size(self.size), np.zeros(3, np.int64)
         with torch.inference_mode():
-            for first in range(0, len(validation), self.batch):
-                pairs = [validation[at] for at in range(first, min(first + self.batch, len(validation)))]
-                images = torch.stack([resized(image, size) for image, _ in pairs]).to(device)
+            for first in range(0, len(images), self.batch):
+                pairs = [images[at] for at in range(first, min(first + self.batch, len(images)))]
+                seen = torch.stack([resized(image, size) for image, _ in pairs]).to(device)
                 truth = torch.tensor([int(label) for _, label in pairs], device=device)[:, None]
-                found = logits(net, normalisation(images)).float()
-                ranks.append((found > found.gather(1, truth)).sum(1))
-        rank = torch.cat(ranks)
-        return {"top1": float((rank < 1).float().mean()), "top5": float((rank < BEST).float().mean())}
+                found = logits(net, normalisation(seen)).float()
+                rank = (found > found.gather(1, truth)).sum(1)
+                counts += [int((rank < 1).sum()), int((rank < BEST).sum()), len(pairs)]
+        return counts
