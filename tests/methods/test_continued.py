@@ -88,7 +88,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_stage_says_where_every_weight_came_from(chain: Path) -> None:
     first, second = (json.loads((chain / name / "transfer.json").read_text()) for name in ("hn", "segment"))
     state = build_network(NETWORK, 20).state_dict()
-    assert first["source"] == str(chain / "published" / "model.safetensors") and not first["history"]
+    assert first["source"] == str(chain / "published") and not first["history"]
     assert set(first["matched"]) == {name for name in state if name.startswith("encoder.")}
     assert second["source"] == str(chain / "hn" / "checkpoint-2") and second["history"] == [str(chain / "published")]
     assert set(second["missing"]) == {"segmentation_head.0.weight", "segmentation_head.0.bias"}
