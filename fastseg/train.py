@@ -58,6 +58,7 @@ def _fit(method: Method, examples: LabelledImages, validation: LabelledImages | 
     from fastseg.journal import Journal
     from fastseg.loop import train_steps
     from fastseg.resume import data_fingerprint, plain_config
+    from fastseg.stitches import draw_stitches
     from fastseg.trackers import tracking
 
     group.check_batch(method.batch, method.optim.accumulate)
@@ -81,7 +82,10 @@ def _fit(method: Method, examples: LabelledImages, validation: LabelledImages | 
             counted = {"images": len(examples), "classes": len(names), "fingerprint": fingerprint}
             (method.out / "data.json").write_text(json.dumps(counted, indent=1) + "\n")  # for the model card
         stream = method.batches(examples, first, group.rank, group.world)
-        return train_steps(state, stream, journal, lambda: _save(state, names, fingerprint), score)
+        code = train_steps(state, stream, journal, lambda: _save(state, names, fingerprint), score)
+    if group.first and (drawn := draw_stitches(method.out)) is not None:
+        print(f"{drawn} shows what each pooling took from the fixed encoder", flush=True)
+    return code
 
 
 def _save(state: Run, names: tuple[str, ...], fingerprint: str) -> None:
