@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 VERBS = {
     "demo": ("fastseg.demo", "rooms to labels to a trained network, on two CPU cores, with a report"),
-    "train": ("fastseg.train", "train a network on HN-labels (hn) or on a segmentation set (segment)"),
+    "train": ("fastseg.train", "train on HN-labels (hn), a segmentation set (segment) or whole images (classify)"),
     "compare": ("fastseg.compare", "a study: variants x numbers of labelled images x seeds, with table and curves"),
     "evaluate": ("fastseg.evaluate", "score a checkpoint on a segmentation set"),
     "predict": ("fastseg.predict", "segment images, folders and videos with a checkpoint"),

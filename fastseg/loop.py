@@ -21,6 +21,7 @@ from fastseg.distributed import Group
 from fastseg.journal import Journal
 from fastseg.losses import labelled_mass
 from fastseg.methods import Method
+from fastseg.nets import CrossStitch
 from fastseg.optim import clip, gradient_norm, optimiser, rate, set_rate
 from fastseg.speed import Meter
 from fastseg.stop import StopRequest
@@ -201,7 +202,8 @@ def train_steps(
 
 
 def _log(run: Run, journal: Journal, figures: dict[str, float], speed: dict[str, float]) -> None:
-    journal.write({"step": run.step, "epoch": run.epoch, **figures, **speed, "skipped": run.skipped})
+    stitches = run.net.figures() if isinstance(run.net, CrossStitch) else {}
+    journal.write({"step": run.step, "epoch": run.epoch, **figures, **stitches, **speed, "skipped": run.skipped})
     line = (
         f"loss {figures['loss']:.4f}, {speed['images_per_s']:.1f} images/s, "
         f"{speed['data_wait']:.0%} waiting for data, {speed['peak_memory_mb']:.0f} MB"
