@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 VERBS = {
     "demo": ("fastseg.demo", "rooms to labels to a trained network, on two CPU cores, with a report"),
-    "train": ("fastseg.train", "train a network on HN-labels (hn) or on a segmentation set (segment)"),
+    "train": ("fastseg.train", "train on HN-labels (hn), a segmentation set (segment) or whole images (classify)"),
     "compare": ("fastseg.compare", "a study: variants x numbers of labelled images x seeds, with table and curves"),
     "evaluate": ("fastseg.evaluate", "score a checkpoint on a segmentation set"),
     "predict": ("fastseg.predict", "segment images, folders and videos with a checkpoint"),
@@ -171,11 +171,16 @@ def _reworded(message: str) -> str:
     line = re.sub(r"Does not validate against any of the Union subtypes .*Given value: (.*)", _union, line)
     line = re.sub(r"Expected an? (.+?)\. Got value: (.*)", r"expected \1; got \2", line)
     line = re.sub(r"Literal\[([^]]*)\]", _choices, line)
+    line = re.sub(r"expected ((?:[\w-]+ or )+[\w-]+); got '?([\w-]+)'?$", _hinted, line)
     return re.sub(r"the following arguments are required: ([\w., ]+)", _missing, line)
 
 
 def _choices(match: re.Match[str]) -> str:
     return " or ".join(word.strip(" '\"") for word in match[1].split(","))
+
+
+def _hinted(match: re.Match[str]) -> str:
+    return match[0] + _nearest(match[2], match[1].split(" or "))
 
 
 def _missing(match: re.Match[str]) -> str:
@@ -184,7 +189,7 @@ def _missing(match: re.Match[str]) -> str:
 
 
 def _union(match: re.Match[str]) -> str:
-    kinds = [kind for kind in re.findall(r"- Expected an? ([^-]+?)(?:\.| -| Given|$)", match[0]) if kind != "NoneType"]
+    kinds = [kind for kind in re.findall(r"- Expected an? (.+?)(?:\.| - | Given|$)", match[0]) if kind != "NoneType"]
     return f"expected {' or '.join(kinds)}; got {match[1]}" if kinds else match[0]
 
 

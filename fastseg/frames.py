@@ -1,4 +1,4 @@
-"""The nouns every room shares: a camera, a frame, a source of frames, a set of labelled images."""
+"""The nouns every room shares: a camera, a frame, a source of frames, labelled images with or without depth."""
 
 from __future__ import annotations
 
@@ -109,7 +109,10 @@ class FrameSource(Protocol):
 
 
 class LabelledImages(Protocol):
-    """A map-style set: `self[i]` is (image uint8 (H, W, 3) RGB, label uint8 (H, W), 255 = ignore)."""
+    """A map-style set: `self[i]` is (image uint8 (H, W, 3) RGB, label uint8 (H, W), 255 = ignore).
+
+    In a set of whole images the label is the image's one class, () uint16.
+    """
 
     @property
     def class_names(self) -> Sequence[str]: ...
@@ -118,4 +121,16 @@ class LabelledImages(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]: ...
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.unsignedinteger]]: ...
+
+
+class LabelledFrames(LabelledImages, Protocol):
+    """Labelled images with the depth behind them: what `self[i]`, `depth(i)` and `camera(i)` give is of one size.
+
+    depth(i)    (H, W) float32 metres, 0 = no measurement; FrameError `missing` where there is none on disk
+    camera(i)   the pinhole camera of both, None when it is not known or not a pinhole (a panorama)
+    """
+
+    def depth(self, index: int) -> npt.NDArray[np.float32]: ...
+
+    def camera(self, index: int) -> Camera | None: ...

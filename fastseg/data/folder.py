@@ -12,7 +12,6 @@ ROOT/SPLIT.txt                            with labels, optional: the ids of a sp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,6 @@ import numpy as np
 
 from fastseg.data.checks import (
     check_id,
-    check_size,
     checked_frame,
     checked_ids,
     existing_folder,
@@ -33,23 +31,15 @@ from fastseg.data.checks import (
     read_pose,
     stems,
 )
-from fastseg.data.images import (
-    MAX_PICTURE_BYTES,
-    UNCOMPRESSED,
-    Color,
-    decode_color,
-    decode_depth,
-    decode_label,
-    read_bytes,
-)
+from fastseg.data.images import UNCOMPRESSED, Color, decode_depth
 from fastseg.data.intrinsics import checked_scale, read_intrinsics
+from fastseg.data.labelled import ClassMap, LabelledRecording, labelled_pair
 from fastseg.data.places import holding, place, read_at_most, walk_files
 from fastseg.frames import Frame, FrameError
 
 COLOR_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 FRAME_ENDINGS = (*COLOR_ENDINGS, *UNCOMPRESSED)
 DEPTH_ENDINGS = (".png", ".pgm", ".npy", ".tif", ".tiff")
-IGNORE = 255
 MAX_LIST_BYTES = 2**26
 
 
@@ -129,50 +119,29 @@ class Folder:
         return self.root / self.about.poses / f"{frame_id}.txt"
 
 
-class FolderLabels:
-    """LabelledImages over `color/`, `labels/` and `classes.txt`; split `all`, or the ids listed in `SPLIT.txt`."""
+class FolderLabels(LabelledRecording):
+    """LabelledFrames over `color/`, `labels/` and `classes.txt`; split `all`, or the ids listed in `SPLIT.txt`.
+
+    Depth, where there is `depth/` and `intrinsics.json`, is that of `Folder`.
+    """
 
     def __init__(self, root: Path | str, split: str = "all") -> None:
         self.root = existing_folder(root)
-        self._classes = read_lines(self.root / "classes.txt", "one class name a line")
+        classes = read_lines(self.root / "classes.txt", "one class name a line")
         if split == "all":
             names = stems(existing_folder(self.root / "labels"), self.root, (".png",))
         else:
             check_id(split, self.root)
             names = read_lines(self.root / f"{split}.txt", "the split's ids, one a line")
-        self._ids = checked_ids(names, self.root, "labels/NAME.png")
+        super().__init__(checked_ids(names, self.root, "labels/NAME.png"), classes)
+        self._map = ClassMap.counted(len(classes))
 
-    @property
-    def class_names(self) -> Sequence[str]:
-        return self._classes
-
-    def ids(self) -> list[str]:
-        return list(self._ids)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __getitem__(self, index: int) -> tuple[Color, Color]:
-        name = self._ids[index]
+    def pair(self, name: str) -> tuple[Color, Color]:
         color = found(self.root / "color" / name, COLOR_ENDINGS, "colour")
-        return labelled_pair(color, self.root / "labels" / f"{name}.png", name, len(self._classes))
+        return labelled_pair(color, self.root / "labels" / f"{name}.png", name, self._map)
 
-
-def labelled_pair(color: Path, label: Path, name: str, n_classes: int, void: int = IGNORE) -> tuple[Color, Color]:
-    """(image (H, W, 3) uint8 RGB, label (H, W) uint8) of two files, the label `void` replaced by 255.
-
-    Raises FrameError `missing`, `decode`, `size`, or `type`, naming the id, for a label neither a class nor `void`.
-    """
-    image, classes = decode_color(read_bytes(color, MAX_PICTURE_BYTES), str(color)), decode_label(label)
-    check_size(
-        (image.shape[0], image.shape[1]), (classes.shape[0], classes.shape[1]), f"{color}: colour", f"label {label}"
-    )
-    wrong = classes[(classes >= n_classes) & (classes != void)]
-    if wrong.size:
-        worst = int(wrong.max())
-        wanted = f"expected labels 0 to {n_classes - 1}, or {void} = void"
-        raise FrameError("type", f"{label}: {wanted}; {name!r} has {worst} at {wrong.size} pixels", worst)
-    return image, np.where(classes == void, np.uint8(IGNORE), classes)
+    def source(self) -> Folder:
+        return Folder(self.root)
 
 
 def read_lines(path: Path, what: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""NYU Depth v2, the 1,449 labelled frames (Silberman et al., ECCV 2012): reader and labelled set `nyuv2`.
+"""NYU Depth v2, the 1,449 labelled frames (Silberman et al., ECCV 2012): reader and labelled sets `nyuv2`, `nyuv2-13`.
 
     ROOT/nyu_depth_v2_labeled.mat             HDF5: images (N, 3, 640, 480) uint8, depths (N, 640, 480) float32 metres,
                                               labels (N, 640, 480) uint16 0 to 894, names (1, 894) references
@@ -15,7 +15,6 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from fastseg.data.checks import checked_frame, exists
-from fastseg.data.folder import IGNORE, read_lines
+from fastseg.data.folder import read_lines
 from fastseg.data.images import Color
+from fastseg.data.labelled import IGNORE, ClassMap, LabelledSet, metres
 from fastseg.data.matlab import checked_dataset, read_matlab
 from fastseg.data.places import answered, holding, is_local, place
 from fastseg.frames import Camera, Frame, FrameError
@@ -40,8 +40,14 @@ CLASS_NAMES = (
     "person", "night stand", "toilet", "sink", "lamp", "bathtub", "bag", "other structure", "other furniture",
     "other prop",
 )  # fmt: skip
-
-
+CLASS_NAMES_13 = (
+    "bed", "books", "ceiling", "chair", "floor", "furniture", "objects", "picture", "sofa", "table", "tv", "wall",
+    "window",
+)  # fmt: skip
+TO_13 = (  # the class of 13 for each of the 40
+    11, 4, 5, 0, 3, 8, 9, 11, 12, 5, 7, 5, 12, 9, 5, 12, 5, 6, 6, 4, 6, 2, 1, 5, 10, 6, 6, 6, 6, 6, 6, 5, 6, 6, 6, 6, 6,
+    6, 5, 6,
+)  # fmt: skip
 MAX_FRAMES = 100_000
 
 
@@ -148,35 +154,37 @@ class NyuFrames:
         return int(number)
 
 
-class NyuLabels:
-    """LabelledImages of the 40-class task: class c of the mapping is label c - 1, unlabelled pixels 255."""
+class NyuLabels(LabelledSet):
+    """LabelledFrames of the 40-class task, where class c of the mapping is label c - 1, or of the 13-class task.
 
-    def __init__(self, root: Path | str, split: str, crop: bool = True) -> None:
+    Unlabelled pixels are 255. classes: 40, or 13 (Couprie et al., ICLR 2013), each a union of some of the 40.
+    """
+
+    def __init__(self, root: Path | str, split: str, crop: bool = True, classes: int = 40) -> None:
+        if classes not in (13, 40):
+            raise ValueError(f"classes of nyuv2 must be 13 or 40; got {classes}")
         self._file = NyuFile(root)
         self._crop = crop
-        self._numbers = read_split(self._file, split)
-        self._to40 = read_mapping(self._file)
+        numbers = read_split(self._file, split)
+        to40 = read_mapping(self._file).tolist()
+        names = CLASS_NAMES if classes == 40 else CLASS_NAMES_13
+        kept = {raw: c if classes == 40 else TO_13[c] for raw, c in enumerate(to40) if c != IGNORE}
+        self._map = ClassMap.of(kept, [0], f"labels 0 to {len(to40) - 1}", 65536)
+        super().__init__([_id(number) for number in numbers], names)
 
-    @property
-    def class_names(self) -> Sequence[str]:
-        return CLASS_NAMES
-
-    def ids(self) -> list[str]:
-        return [_id(number) for number in self._numbers]
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __getitem__(self, index: int) -> tuple[Color, Color]:
-        number = self._numbers[index]
-        image, raw = self._file.read("images", number), self._file.read("labels", number)
-        if raw.max() >= len(self._to40):
-            worst, most = int(raw.max()), len(self._to40) - 1
-            raise FrameError(
-                "type", f"{self._file.path}: expected labels 0 to {most}; {_id(number)} has {worst}", worst
-            )
-        label = self._to40[raw]
+    def pair(self, name: str) -> tuple[Color, Color]:
+        image, raw = (self._file.read(key, _number(name)) for key in ("images", "labels"))
+        label = self._map.classes_of(raw, self._file.path, name)
         return (cropped(image), cropped(label)) if self._crop else (image, label)
+
+    def depth(self, index: int) -> npt.NDArray[np.float32]:
+        """(H, W) float32 metres, in-painted by the data set's authors; 0 = none. FrameError `decode`."""
+        depth = metres(self._file.read("depths", _number(self._ids[index])))
+        return cropped(depth) if self._crop else depth
+
+    def camera(self, index: int) -> Camera:
+        """The colour camera, cropped with the image."""
+        return CAMERA.cropped(TOP, LEFT, HEIGHT, WIDTH) if self._crop else CAMERA
 
 
 def read_split(file: NyuFile, split: str) -> list[int]:
@@ -223,6 +231,10 @@ def cropped(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _id(number: int) -> str:
     return f"{FILE.removesuffix('.mat')}/{number:04d}"
+
+
+def _number(frame_id: str) -> int:
+    return int(frame_id.rpartition("/")[2])
 
 
 def _png(color: Color) -> bytes:

@@ -9,7 +9,6 @@ ROOT/poses_estimated.txt       optional: frame k's 4x4 camera-to-world in row k,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ import numpy as np
 from fastseg.data.checks import (
     check_id,
     check_pose,
-    check_size,
     checked_frame,
     checked_ids,
     existing_folder,
@@ -28,9 +26,10 @@ from fastseg.data.checks import (
     read_color,
     stems,
 )
-from fastseg.data.folder import IGNORE, read_lines
-from fastseg.data.images import MAX_PICTURE_BYTES, Color, decode_color, decode_depth, decode_label, read_bytes
+from fastseg.data.folder import read_lines
+from fastseg.data.images import Color, decode_depth
 from fastseg.data.intrinsics import checked_scale
+from fastseg.data.labelled import ClassMap, LabelledRecording, check_split, labelled_pair
 from fastseg.frames import Camera, Frame, FrameError
 
 CAMERA = Camera(300.0, 300.0, 299.75, 169.75, 340, 600)
@@ -77,39 +76,23 @@ class Replica:
         return check_pose(pose, f"{self._poses}, row {frame_id}")
 
 
-class ReplicaLabels:
-    """LabelledImages over one rendered scene: class c of classes.tsv is label c - 1, unlabelled 255; split `all`."""
+class ReplicaLabels(LabelledRecording):
+    """LabelledFrames over one rendered scene: class c of classes.tsv is label c - 1, unlabelled 255; split `all`."""
 
     def __init__(self, root: Path | str, split: str = "all") -> None:
-        if split != "all":
-            raise ValueError(f"split of replica must be all: it has no splits; got {split!r}")
+        check_split(split, ("all",), "replica")
         self.root = existing_folder(root)
-        self._classes = read_classes(self.root / "classes.tsv")
-        self._ids = checked_ids(
-            stems(existing_folder(self.root / "class"), self.root, (".png",)), self.root, "class/NNNN.png"
-        )
+        classes = read_classes(self.root / "classes.tsv")
+        self._map = ClassMap.from_one(len(classes))
+        names = stems(existing_folder(self.root / "class"), self.root, (".png",))
+        super().__init__(checked_ids(names, self.root, "class/NNNN.png"), classes)
 
-    @property
-    def class_names(self) -> Sequence[str]:
-        return self._classes
+    def pair(self, name: str) -> tuple[Color, Color]:
+        color = found(self.root / "rgb" / name, COLOR_ENDINGS, "colour")
+        return labelled_pair(color, self.root / "class" / f"{name}.png", name, self._map)
 
-    def ids(self) -> list[str]:
-        return list(self._ids)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __getitem__(self, index: int) -> tuple[Color, Color]:
-        name = self._ids[index]
-        color, path = found(self.root / "rgb" / name, COLOR_ENDINGS, "colour"), self.root / "class" / f"{name}.png"
-        image, classes = decode_color(read_bytes(color, MAX_PICTURE_BYTES), str(color)), decode_label(path)
-        check_size(
-            (image.shape[0], image.shape[1]), (classes.shape[0], classes.shape[1]), f"{color}: colour", f"label {path}"
-        )
-        worst = int(classes.max())
-        if worst > len(self._classes):
-            raise FrameError("type", f"{path}: expected classes 0 to {len(self._classes)}; {name!r} has {worst}", worst)
-        return image, np.where(classes == 0, np.uint8(IGNORE), classes - np.uint8(1))
+    def source(self) -> Replica:
+        return Replica(self.root)
 
 
 def read_classes(path: Path) -> list[str]:

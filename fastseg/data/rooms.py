@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from fastseg.data.labelled import LabelledSet, metres
 from fastseg.data.rooms_layout import Room, make_room
 from fastseg.data.rooms_materials import ROOM_CLASSES
 from fastseg.data.rooms_noise import kinect_noise, returned_light
 from fastseg.data.rooms_render import RoomFrame, clearance, look, render, room_camera, room_path, room_view
-from fastseg.frames import Frame, FrameError
+from fastseg.frames import Camera, Frame, FrameError
 
 __all__ = [
     "ROOM_CLASSES", "Room", "RoomFrame", "RoomImages", "Rooms", "clearance", "kinect_noise", "look", "make_room",
@@ -102,24 +103,31 @@ def _cached_path(room_seed: int, frames: int) -> npt.NDArray[np.float64]:
     return room_path(_cached_room(room_seed), 0, frames)
 
 
-class RoomImages:
-    """LabelledImages over procedural rooms: (image uint8 (H, W, 3), label uint8 (H, W) into ROOM_CLASSES)."""
-
-    class_names = ROOM_CLASSES
+class RoomImages(LabelledSet):
+    """LabelledFrames over procedural rooms: (image uint8 (H, W, 3), label uint8 (H, W) into ROOM_CLASSES)."""
 
     def __init__(self, seed: int, count: int, height: int = 240, width: int = 320, *, views: int = 4) -> None:
         self._rooms = Rooms(seed, count, height, width, noise=False, views=views)
-        self._ids = self._rooms.ids()
+        super().__init__(self._rooms.ids(), ROOM_CLASSES)
+        self._last: tuple[str, RoomFrame] | None = None
 
-    def ids(self) -> list[str]:
-        return list(self._ids)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        frame = self._rooms.truth(self._ids[index])
+    def pair(self, name: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        frame = self._truth(name)
         return frame.color, frame.label
+
+    def depth(self, index: int) -> npt.NDArray[np.float32]:
+        """The exact depth (H, W) float32 metres, 0 where there is none."""
+        return metres(self._truth(self._ids[index]).depth)
+
+    def camera(self, index: int) -> Camera:
+        """The camera, the same for every image."""
+        return self._rooms.camera
+
+    def _truth(self, name: str) -> RoomFrame:
+        """The exact picture; the last one is kept, since its depth is asked for after it."""
+        if self._last is None or self._last[0] != name:
+            self._last = name, self._rooms.truth(name)
+        return self._last[1]
 
 
 def _write_frame(root: Path, rooms: Rooms, frame_id: str) -> None:

@@ -43,6 +43,23 @@ def test_the_stream_is_the_same_with_0_and_2_workers_and_from_any_start() -> Non
         assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
 
 
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_the_ranks_share_every_batch_whatever_the_world(world: int) -> None:
+    recipe = Recipe((16, 24), 4, 7, AugmentConfig())
+    whole = list(batches(Noise(), recipe, 0, 3))
+    ranks = [list(batches(Noise(), recipe, 0, 3, rank=rank, world=world)) for rank in range(world)]
+    for batch, parts in zip(whole, zip(*ranks, strict=True), strict=True):
+        assert sum((part.ids for part in parts), ()) == batch.ids
+        assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
+        assert {(part.step, part.epoch) for part in parts} == {(batch.step, batch.epoch)}
+
+
+@pytest.mark.parametrize(("rank", "world", "said"), [(0, 3, "by 3 processes"), (2, 2, "rank 2 of 2"), (-1, 1, "-1")])
+def test_a_share_that_cannot_be_is_refused(rank: int, world: int, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        batches(Noise(), RECIPE, 0, 3, rank=rank, world=world)
+
+
 def test_an_epoch_shows_no_image_twice_and_epochs_differ_in_order() -> None:
     stream = list(batches(Noise(), RECIPE, 0, 40))
     epochs = [[name for batch in stream if batch.epoch == epoch for name in batch.ids] for epoch in range(20)]

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from fastseg.data.nyuv2 import CLASS_NAMES, FILE, NyuFile, NyuFrames, NyuLabels
+from fastseg.data.images import decode_label
+from fastseg.data.nyuv2 import CLASS_NAMES, CLASS_NAMES_13, FILE, TO_13, NyuFile, NyuFrames, NyuLabels
 from fastseg.frames import FrameError
 
 N, RAW = 4, ["book", "bottle", "cabinet", "wall unit", "x"]
@@ -84,6 +85,38 @@ def test_labels_are_mapped_to_40_classes_and_unlabelled_is_ignored(written: Path
     np.testing.assert_array_equal(label, np.array([255, 22, 39, 2, 0, 39], np.uint8)[LABELS[3]])
     assert len(CLASS_NAMES) == 40 and CLASS_NAMES[22] == "books"
     assert NyuLabels(written, "train")[0][1].shape == (425, 560)
+
+
+def test_the_13_classes_are_unions_of_the_40(written: Path) -> None:
+    images = NyuLabels(written, "test", crop=False, classes=13)
+    assert [images.class_names[c] for c in (1, 6, 5, 11)] == ["books", "objects", "furniture", "wall"]
+    np.testing.assert_array_equal(images[1][1], np.array([255, 1, 6, 5, 11, 6], np.uint8)[LABELS[3]])
+    with pytest.raises(ValueError, match="must be 13 or 40; got 12"):
+        NyuLabels(written, "test", classes=12)
+
+
+def test_depth_and_camera_go_with_the_image(written: Path) -> None:
+    for crop in (True, False):
+        images, frames = NyuLabels(written, "test", crop), NyuFrames(written, "test", crop)
+        frame = frames.load(images.ids()[1])
+        np.testing.assert_array_equal(images.depth(1), frame.depth)
+        assert images.depth(1).shape == images[1][1].shape and images.camera(1) == frame.camera
+
+
+def test_the_13_classes_are_the_published_ones(shared_data: Path) -> None:
+    root = shared_data / "nyu13_labels"
+    names = [line.split()[1] for line in (root / "classes13.txt").read_text().splitlines() if line]
+    assert list(CLASS_NAMES_13) == names
+    assert [c + 1 for c in TO_13] == [int(field) for field in (root / "map40to13.txt").read_text().split()]
+    found = {int(v) for path in sorted(root.glob("*.png"))[:20] for v in np.unique(decode_label(path))}
+    assert found <= set(range(14)) and len(found) > 10
+
+
+def test_the_40_classes_are_the_published_ones(shared_data: Path) -> None:
+    lines = (shared_data / "nyu40_sample" / "classes40.txt").read_text().splitlines()
+    names = [line.split(maxsplit=1)[1].replace(" ", "") for line in lines if line]
+    names[23] = "refrigerator"  # spelt with a d in the release
+    assert [name.replace(" ", "") for name in CLASS_NAMES] == names
 
 
 def test_the_names_behind_references_are_read(written: Path) -> None:
@@ -166,7 +199,7 @@ def test_a_label_outside_the_mapping_is_rejected_naming_the_id(tmp_path: Path, w
     write_labelled(tmp_path / FILE, LABELS + np.uint16(1))
     for name in ("splits.mat", "classMapping40.mat"):
         shutil.copy(written / name, tmp_path / name)
-    with pytest.raises(FrameError, match="nyu_depth_v2_labeled/0001 has 6"):
+    with pytest.raises(FrameError, match="'nyu_depth_v2_labeled/0001' has 6"):
         NyuLabels(tmp_path, "train")[0]
 
 

@@ -66,4 +66,6 @@ def test_the_office_has_81_frames(shared_data: Path) -> None:
     assert len(Replica(root).ids()) == len(ReplicaLabels(root)) == 81
     frame = Replica(root).load("0080")
     assert frame.depth.shape == (340, 600) and frame.pose is not None
-    assert ReplicaLabels(root).class_names[97] == "rug"
+    images = ReplicaLabels(root)
+    assert images.class_names[97] == "rug" and images.camera(80) == frame.camera
+    np.testing.assert_allclose(images.depth(80), frame.depth * np.float32(0.001))
