@@ -88,7 +88,7 @@ class Group:
         """None, once every process is here."""
         self.largest(0)
 
-    def add_gradients(self, net: nn.Module) -> None:
+    def sum_gradients(self, net: nn.Module) -> None:
         """None; each gradient is now the sum over the processes."""
         if self.world == 1:
             return
@@ -105,8 +105,10 @@ class Group:
         """The indices below `count` that this process looks at where each is looked at once."""
         return tuple(range(self.rank, count, self.world))
 
-    def check_batch(self, batch: int) -> None:
-        """None; ValueError when the processes cannot share a batch evenly."""
+    def check_batch(self, batch: int, parts: int = 1) -> None:
+        """None; ValueError: the processes cannot share a batch evenly, or in `parts` each."""
+        if batch < parts * self.world:
+            raise ValueError(f"--batch {batch} is less than {self.world} processes times optim.accumulate {parts}")
         if batch % self.world:
             raise ValueError(f"--batch {batch} cannot be shared evenly by {self.world} processes")
 
@@ -141,7 +143,7 @@ def process_group(device: torch.device, timeout_s: float | None = None) -> Itera
 
     Rank and world come from the environment (torchrun's RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), or
     from a process group that is there already. gloo on the CPU; NCCL on CUDA, GPU number LOCAL_RANK for each.
-    Only rank 0 prints to stdout in the block. A process that does not answer for `timeout_s` (TIMEOUT_S) counts as lost.
+    Only rank 0 prints to stdout in the block. One that does not answer for `timeout_s` (TIMEOUT_S) counts as lost.
 
     ValueError: no GPU for each process, or no meeting with the others. RankLostError: one was lost.
     """

@@ -27,13 +27,15 @@ def segmentation_loss(logits: Tensor, labels: Tensor, weight: Tensor | None = No
 
 
 def labelled_mass(labels: Tensor, weight: Tensor | None = None) -> Tensor:
-    """What `segmentation_loss` divides by, a float32 scalar: the labelled pixels, each by the weight of its class.
+    """sum_p w[y_p] over the labelled pixels, what `segmentation_loss` divides by, a float32 scalar.
 
-    The loss of a batch is the mean of its parts' losses, each weighted by its mass.
+    labels  integer of any shape, 255 = ignore; (N,) are the classes of whole images, none of them left out
+    weight  (classes,) float32, None = 1 for each class
     """
-    kept = labels != IGNORE
-    each = torch.ones_like(labels, dtype=torch.float32) if weight is None else weight[labels.long().where(kept, 0)]
-    return each.where(kept, 0.0).sum()
+    kept = (labels != IGNORE) | (labels.ndim == 1)
+    if weight is None:
+        return kept.sum().float()
+    return weight[labels.long().where(kept, 0)].where(kept, 0.0).sum()
 
 
 def median_frequency_weights(pixels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Train a network: `python -m fastseg.train hn|segment --root ... --out ...`."""
+"""Train a network: `python -m fastseg.train hn|segment|classify --root ... --out ...`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastseg.cli import run
 from fastseg.frames import LabelledImages
 from fastseg.methods import Method
+from fastseg.methods.classify import Classify
 from fastseg.methods.hn import HN
 from fastseg.methods.segment import Few, Segment
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from fastseg.transfer import Transfer
 
 SURVEY = 2000
-METHODS: dict[str, type[HN] | type[Segment]] = {HN.name: HN, Segment.name: Segment}
+METHODS: dict[str, type[HN] | type[Segment] | type[Classify]] = {
+    HN.name: HN, Segment.name: Segment, Classify.name: Classify
+}  # fmt: skip
 
 
 def main(config: Method) -> int:
@@ -34,40 +37,55 @@ def fit(method: Method, examples: LabelledImages, validation: LabelledImages | N
     """The exit code of training on `examples`, evaluated on `validation` every loop.eval_every steps.
 
     0 done; 1 non-finite losses; 143, 130 stopped by SIGTERM, SIGINT after saving.
-    Writes OUT/checkpoint-<step>/, latest, config.json, metrics.jsonl and, for transferred weights, transfer.json.
+    Writes OUT/checkpoint-<step>/, latest, config.json, data.json, metrics.jsonl; of transferred weights, transfer.json.
     ValueError before the first step: data, network or folder that do not fit together.
     """
     import torch
 
     from fastseg.distributed import process_group
+    from fastseg.exact import exact
     from fastseg.loop import chosen_device
+    from fastseg.trackers import tracking_module
 
+    tracking_module(method.loop.track)
     if method.loop.threads:
         torch.set_num_threads(method.loop.threads)
-    with process_group(chosen_device(method.loop.device)) as group:
+    with exact(method.loop.deterministic), process_group(chosen_device(method.loop.device)) as group:
         return _fit(method, examples, validation, group)
 
 
 def _fit(method: Method, examples: LabelledImages, validation: LabelledImages | None, group: Group) -> int:
     from fastseg.journal import Journal
     from fastseg.loop import train_steps
-    from fastseg.resume import data_fingerprint
+    from fastseg.resume import data_fingerprint, plain_config
+    from fastseg.stitches import draw_stitches
+    from fastseg.trackers import tracking
 
-    group.check_batch(method.batch)
+    group.check_batch(method.batch, method.optim.accumulate)
     pixels = survey(examples, method)
     fingerprint, names = data_fingerprint(examples), tuple(examples.class_names)
+    if validation is not None and tuple(validation.class_names) != names:
+        raise ValueError(f"loop.eval_split {method.loop.eval_split} has other classes than the images to train on")
     state = _begin(method, examples, fingerprint, pixels, group)
     first = state.step
+    if first >= method.steps:
+        print(f"{method.out} is trained already: {first} of {method.steps} steps", flush=True)
+        return 0
     score = (lambda: _score(state, validation)) if validation is not None and method.loop.eval_every else None
-    figures = method.out / "metrics.jsonl" if group.first else None
-    with Journal(figures, first, method.steps, method.name) as journal:
-        if first >= method.steps:
-            journal.say(f"{method.out} is trained already: {first} of {method.steps} steps")
-            return 0
+    figures, track = (method.out / "metrics.jsonl", method.loop.track) if group.first else (None, "none")
+    with (
+        tracking(track, method.out, plain_config(method), first) as tracker,
+        Journal(figures, first, method.steps, method.name, tracker) as journal,
+    ):
         if group.first:
             _write_json(method.out / "config.json", method)
+            counted = {"images": len(examples), "classes": len(names), "fingerprint": fingerprint}
+            (method.out / "data.json").write_text(json.dumps(counted, indent=1) + "\n")  # for the model card
         stream = method.batches(examples, first, group.rank, group.world)
-        return train_steps(state, stream, journal, lambda: _save(state, names, fingerprint), score)
+        code = train_steps(state, stream, journal, lambda: _save(state, names, fingerprint), score)
+    if group.first and (drawn := draw_stitches(method.out)) is not None:
+        print(f"{drawn} shows what each pooling took from the fixed encoder", flush=True)
+    return code
 
 
 def _save(state: Run, names: tuple[str, ...], fingerprint: str) -> None:
@@ -143,13 +161,15 @@ def _score(state: Run, validation: LabelledImages) -> dict[str, Any]:
     from fastseg.metrics import scores
 
     mine = Few(validation, state.group.share(len(validation)))
-    classes = len(validation.class_names)
+    if isinstance(state.method, Classify):
+        with state.best(), state.autocast():
+            ranked = state.group.total_counts(state.method.ranked(state.net, mine, state.normalisation))
+        return {"top1": float(ranked[0] / ranked[2]), "top5": float(ranked[1] / ranked[2])}
+    size, classes = parse_size(state.method.size), len(validation.class_names)
     counts = np.zeros((classes, classes), np.int64)
     if len(mine):
-        with state.autocast():
-            counts = confusion_of(
-                state.net, mine, parse_size(state.method.size), state.normalisation, state.method.batch
-            )
+        with state.best(), state.autocast():
+            counts = confusion_of(state.net, mine, size, state.normalisation, state.method.batch)
     result = scores(state.group.total_counts(counts))
     return {"miou": result.miou, "global_accuracy": result.global_accuracy, "class_accuracy": result.class_accuracy}
 

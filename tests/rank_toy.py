@@ -70,7 +70,7 @@ class Toy(Segment):
 
     def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         for batch in super().batches(examples, start, rank, world):
-            if batch.step == 3 and RANK == world - 1:
+            if batch.step == 3 and rank == world - 1:
                 self._disturb()
             yield batch
 

@@ -17,6 +17,7 @@ from fastseg.data.layouts import check_labelled, check_reader
 from fastseg.data.nyuv2 import NyuFrames, NyuLabels
 from fastseg.data.nyuv2_raw import NyuRaw
 from fastseg.data.places import holding, place, read_at_most
+from fastseg.data.png import MAX_PIXELS
 from fastseg.data.redwood import Redwood
 from fastseg.data.replica import Replica, ReplicaLabels
 from fastseg.data.scannet import ScanNet
@@ -175,4 +176,14 @@ def read_rooms(path: Path, switches: tuple[str, ...]) -> dict[str, Any]:
             raise ValueError(
                 f"{path}: {key} must be a {'true or false' if wanted is bool else 'whole number'}; got {value!r}"
             )
+    _check_rooms(values, path)
     return values
+
+
+def _check_rooms(values: dict[str, Any], path: Path) -> None:
+    """ValueError for more rooms than ids can name, or larger pictures than any reader takes."""
+    height, width = values.get("height", 480), values.get("width", 640)
+    if not (values["count"] <= 10**6 and values.get("views", 1) <= 10**4 and 0 < height * width <= MAX_PIXELS):
+        wanted = f"at most 1000000 frames, 10000 views of a room, and 1 to {MAX_PIXELS} pixels"
+        got = f"{values['count']}, {values.get('views', 1)} and {width}x{height}"
+        raise ValueError(f"{path}: expected {wanted}; got {got}")

@@ -117,5 +117,5 @@ class Few:
     def __len__(self) -> int:
         return len(self.chosen_indices)
 
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.unsignedinteger]]:
         return self.whole[self.chosen_indices[index]]
