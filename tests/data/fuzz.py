@@ -194,7 +194,7 @@ def _judge(kit: Kit, damage: Damage, name: str, good: Any, folder: Path, tally: 
 
 @contextmanager
 def _alarm() -> Iterator[None]:
-    """Ends a loop after HANG_S of processor time (a busy machine is no hang); what waits, ends at pytest's own limit."""
+    """Ends a loop after HANG_S of processor time: a busy machine is no hang. What waits ends at pytest's own limit."""
 
     def late(*_: object) -> None:
         raise TimeoutError(f"took longer than {HANG_S} s")
