@@ -13,11 +13,12 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from fastseg.cli import run
 from fastseg.methods import Method
+from fastseg.methods.hn import HN
+from fastseg.methods.segment import Segment
 from fastseg.train import METHODS
 
 RUN = ".ray"  # in the run's folder, while it trains: what Ray Train notes of it
@@ -56,7 +57,7 @@ class Outcome:
     sentence: str = ""
 
 
-def main(on: OnRay, method: Method) -> int:
+def main(on: OnRay, method: HN | Segment) -> int:
     """The exit code of training with `method` over Ray: that of `fastseg.train.fit`.
 
     ValueError: a mistake that the workers found. RankLostError: workers died more than `max_failures` times.
@@ -82,14 +83,13 @@ def main(on: OnRay, method: Method) -> int:
     return outcome.code
 
 
-def _placed(on: OnRay, method: Method) -> Method:
+def _placed(on: OnRay, method: HN | Segment) -> HN | Segment:
     """The method as the workers take it: folders that do not depend on where they run, and the device they have."""
     if on.gpus_per_worker == 0 and method.loop.device.startswith("cuda"):
         raise ValueError(f"--loop.device {method.loop.device} needs --gpus-per-worker 1")
     device = "cuda" if on.gpus_per_worker and method.loop.device == "auto" else method.loop.device
     loop = replace(method.loop, device="cpu" if device == "auto" else device)
-    root = Path(getattr(method, "root")).absolute()
-    return replace(method, root=root, out=method.out.absolute(), loop=loop)  # type: ignore[type-var]
+    return replace(method, root=method.root.absolute(), out=method.out.absolute(), loop=loop)
 
 
 def _trained(on: OnRay, method: Method) -> Outcome:
