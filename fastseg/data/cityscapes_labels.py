@@ -35,6 +35,7 @@ BY_ID = ClassMap.of(
     f"label ids 0 to {MOST_LABEL_ID}, or {IGNORE}",
 )
 BY_TRAIN_ID = ClassMap.counted(len(CLASS_NAMES))
+FIRST_INSTANCE = 1000  # smaller values are stuff, or groups that nobody counted
 INSTANCES = "_gtFine_instanceIds.png"
 LABELS = {"_gtFine_labelIds.png": BY_ID, "_gtFine_labelTrainIds.png": BY_TRAIN_ID}
 
@@ -58,9 +59,13 @@ class CityscapesLabels(LabelledRecording):
         return labelled_pair(color, label, name, LABELS[self._ending])
 
     def instances(self, index: int) -> npt.NDArray[np.uint16]:
-        """The instance ids (H, W) uint16 as stored, for nIoU; FrameError `missing`, `decode`, `type` or `too-large`."""
+        """The instances (H, W) uint16 for nIoU: class * 1000 + number as stored, 0 where there is none (stuff, groups).
+
+        FrameError `missing`, `decode`, `type` or `too-large`.
+        """
         path = found(self.root / "gtFine" / self._ids[index], (INSTANCES,), "instances")
-        return decode_png16(read_bytes(path), str(path))
+        stored = decode_png16(read_bytes(path), str(path))
+        return np.where(stored < FIRST_INSTANCE, np.uint16(0), stored)
 
     def source(self) -> Cityscapes:
         return Cityscapes(self.root, self._split)
