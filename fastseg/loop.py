@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,12 +132,26 @@ def add_gradients(run: Run, batch: Batch) -> Tensor:
     total = torch.zeros((), device=run.device)
     for images, part, share in zip(batch.images.tensor_split(count), labels, shares(labels, run.weight), strict=True):
         seen = run.normalisation(images.to(run.device, non_blocking=True)).to(memory_format=torch.channels_last)
-        with run.autocast():
+        with run.autocast(), large_enough(len(seen)):
             loss = run.loss(run.net, seen, part, run.weight)
         loss = loss if share is None else loss * share
         torch.autograd.backward(run.scaler.scale(loss))
         total += loss.detach()
     return total
+
+
+@contextmanager
+def large_enough(images: int) -> Iterator[None]:
+    """A context in which a batch that batch normalisation cannot take, one value a channel, is told as such."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            f"this network's batch normalisation needs more than {images} image at a time; give a larger --batch, "
+            "a smaller --optim.accumulate or a larger --size"
+        ) from error
 
 
 def shares(parts: Sequence[Tensor], weight: Tensor | None) -> list[Tensor | None]:
