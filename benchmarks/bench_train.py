@@ -124,12 +124,13 @@ def method_of(config: Config, out: Path) -> Segment:
 def contestants(config: Config, method: Segment) -> tuple[Any, Bare]:
     """The loop's run and the bare loop, from the same weights."""
     from fastseg.data.augment import IMAGENET
+    from fastseg.distributed import Group
     from fastseg.loop import Run, chosen_device
 
     device = chosen_device(config.device)
     net = method.build(CLASSES).net
     bare = Bare(copy.deepcopy(net), method, device)
-    return Run(method, net, method.network, IMAGENET, device, None), bare
+    return Run(method, net, method.network, IMAGENET, Group(device), None), bare
 
 
 def largest_difference(config: Config, method: Segment, batches: Sequence[Batch]) -> float:

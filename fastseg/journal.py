@@ -20,15 +20,17 @@ PLAIN_EVERY_S = 5.0
 
 
 class Journal:
-    """Writes a line a record to `path`; on resuming, drops the lines of steps after `start` first.
+    """Writes a line a record to `path` (None: nowhere); on resuming, drops the lines of steps after `start` first.
 
     tracker   is told the finite figures too
     """
 
-    def __init__(self, path: Path, start: int, steps: int, what: str, tracker: Tracker | None = None) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _cut(path, start)
-        self._path, self._file = path, path.open("a", encoding="utf-8")
+    def __init__(self, path: Path | None, start: int, steps: int, what: str, tracker: Tracker | None = None) -> None:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _cut(path, start)
+        self._path = path or Path(os.devnull)
+        self._file = self._path.open("a", encoding="utf-8")
         self._what, self._steps, self._said = what, steps, 0.0
         self._tracker = tracker
         self._bar = _bar(what, start, steps) if sys.stdout.isatty() else None

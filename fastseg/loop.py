@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -16,9 +17,11 @@ from torch import Tensor, nn
 from fastseg.averaging import RunningMean
 from fastseg.data.augment import Normalisation
 from fastseg.data.batches import Batch
+from fastseg.distributed import Group
 from fastseg.journal import Journal
 from fastseg.losses import labelled_mass
 from fastseg.methods import Method
+from fastseg.nets import CrossStitch
 from fastseg.optim import clip, gradient_norm, optimiser, rate, set_rate
 from fastseg.speed import Meter
 from fastseg.stop import StopRequest
@@ -35,7 +38,7 @@ class Run:
     net: nn.Module
     network: str
     normalisation: Normalisation
-    device: torch.device
+    group: Group
     weight: Tensor | None
     step: int = 0
     epoch: int = 0
@@ -51,6 +54,11 @@ class Run:
         self.loss = torch.compile(self.method.loss) if self.method.loop.compile else self.method.loss
         self._statistics = [buffer.clone() for buffer in self.net.buffers()]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return self.group.device
 
     def autocast(self) -> torch.autocast:
         """The context in which the network computes."""
@@ -98,14 +106,15 @@ def take_step(run: Run, batch: Batch) -> dict[str, float]:
     A skipped step changes no weight, no batch statistic and no momentum.
     """
     optim = run.method.optim
-    seed_step(run.method.seed, batch.step)
+    seed_step(run.method.seed, batch.step, run.group.rank)
     lr = rate(batch.step, run.method.steps, optim)
     set_rate(run.optimizer, lr)
     if not run.net.training:
         run.net.train()
     run.keep_statistics()
     run.optimizer.zero_grad(set_to_none=True)
-    loss = add_gradients(run, batch)
+    loss = run.group.total(add_gradients(run, batch))
+    run.group.sum_gradients(run.net)
     run.scaler.unscale_(run.optimizer)
     norm = gradient_norm(run.net)
     value, length = torch.stack([loss, norm]).tolist()  # a GPU is waited for here, and nowhere else
@@ -125,12 +134,14 @@ def add_gradients(run: Run, batch: Batch) -> Tensor:
     """The loss of a batch, a detached scalar, whose gradient (scaled by the scaler) is added to the parameters'.
 
     The batch goes through the network in optim.accumulate parts; each part's mean over its labelled pixels counts by
-    their share of the batch's, so that loss and gradient are those of the whole. Batch normalisation alone sees parts.
+    their share of the whole batch's, that of all processes: summed over parts and processes, loss and gradient are the
+    whole batch's. Batch normalisation sees a part at a time, of all processes.
     """
     count = run.method.optim.accumulate
     labels = batch.labels.to(run.device, non_blocking=True).tensor_split(count)
     total = torch.zeros((), device=run.device)
-    for images, part, share in zip(batch.images.tensor_split(count), labels, shares(labels, run.weight), strict=True):
+    counts = shares(labels, run.weight, run.group)
+    for images, part, share in zip(batch.images.tensor_split(count), labels, counts, strict=True):
         seen = run.normalisation(images.to(run.device, non_blocking=True)).to(memory_format=torch.channels_last)
         with run.autocast(), large_enough(len(seen)):
             loss = run.loss(run.net, seen, part, run.weight)
@@ -154,17 +165,20 @@ def large_enough(images: int) -> Iterator[None]:
         ) from error
 
 
-def shares(parts: Sequence[Tensor], weight: Tensor | None) -> list[Tensor | None]:
-    """What each part of a batch's labels counts, scalars that sum to 1 (0 where nothing is labelled); None = all."""
-    if len(parts) == 1:
+def shares(parts: Sequence[Tensor], weight: Tensor | None, group: Group) -> list[Tensor | None]:
+    """What each part of a batch's labels counts, scalars; None = all.
+
+    Those of all processes sum to 1 (0 where nothing is labelled).
+    """
+    if len(parts) == group.world == 1:
         return [None]
     masses = torch.stack([labelled_mass(part, weight) for part in parts])
-    return list(masses / masses.sum().clamp_min(torch.finfo(masses.dtype).tiny))
+    return list(masses / group.total(masses.sum()).clamp_min(torch.finfo(masses.dtype).tiny))
 
 
-def seed_step(seed: int, step: int) -> None:
-    """None; dropout in this step depends on (seed, step) alone."""
-    torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """None; dropout in this step depends on (seed, step, rank) alone."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
 def train_steps(
@@ -183,7 +197,7 @@ def train_steps(
                 batch = next(stream)
             figures = take_step(run, batch)
             run.step, run.epoch = batch.step + 1, batch.epoch
-            meter.seen(len(batch.ids))
+            meter.seen(len(batch.ids) * run.group.world)
             if not _watch(run, batch, bool(figures.pop("skipped")), journal):
                 return 1
             journal.advance(run.step)
@@ -191,16 +205,19 @@ def train_steps(
                 _log(run, journal, figures, meter.read())
             if score and (run.step % loop.eval_every == 0 or run.step == run.method.steps):
                 journal.write({"step": run.step, "epoch": run.epoch, **score()})
-            if run.step % loop.save_every == 0 or run.step == run.method.steps or stop.signal:
+            told = run.group.largest(stop.signal)
+            if run.step % loop.save_every == 0 or run.step == run.method.steps or told:
                 save()
-            if stop.signal and run.step < run.method.steps:
-                journal.say(f"stopped by {stop.name} after step {run.step}; --resume goes on from here")
-                return 128 + stop.signal
+            if told and run.step < run.method.steps:
+                name = signal.Signals(told).name
+                journal.say(f"stopped by {name} after step {run.step}; --resume goes on from here")
+                return 128 + told
     return 0
 
 
 def _log(run: Run, journal: Journal, figures: dict[str, float], speed: dict[str, float]) -> None:
-    journal.write({"step": run.step, "epoch": run.epoch, **figures, **speed, "skipped": run.skipped})
+    stitches = run.net.figures() if isinstance(run.net, CrossStitch) else {}
+    journal.write({"step": run.step, "epoch": run.epoch, **figures, **stitches, **speed, "skipped": run.skipped})
     line = (
         f"loss {figures['loss']:.4f}, {speed['images_per_s']:.1f} images/s, "
         f"{speed['data_wait']:.0%} waiting for data, {speed['peak_memory_mb']:.0f} MB"
@@ -214,11 +231,12 @@ def _watch(run: Run, batch: Batch, skipped: bool, journal: Journal) -> bool:
         run.bad.clear()
         return True
     run.skipped += 1
-    run.bad.append((batch.step, batch.ids))
+    run.bad.append((batch.step, tuple(name for ids in run.group.everyones(batch.ids) for name in ids)))
     if len(run.bad) < PATIENCE:
         return True
     path = run.method.out / "nonfinite.json"
-    path.write_text(json.dumps([{"step": step, "ids": ids} for step, ids in run.bad], indent=1) + "\n")
+    if run.group.first:
+        path.write_text(json.dumps([{"step": step, "ids": ids} for step, ids in run.bad], indent=1) + "\n")
     journal.say(
         f"stopped: the loss or its gradient was not finite {PATIENCE} steps in a row; the weights were left as they "
         f"were before; the images are named in {path}; a lower --optim.lr may help"

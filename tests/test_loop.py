@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fastseg.data.augment import IMAGENET
 from fastseg.data.batches import Batch
+from fastseg.distributed import Group
 from fastseg.exact import exact
 from fastseg.loop import Run, shares, take_step
 from fastseg.losses import median_frequency_weights
@@ -21,6 +22,7 @@ from fastseg.optim import optimiser, rate, rate_groups, set_rate
 from tests.squares import LOOP, NETWORK, run_of
 
 pytestmark = pytest.mark.torch
+ALONE = Group(torch.device("cpu"))
 
 
 def _batch(count: int = 4, step: int = 0) -> Batch:
@@ -36,7 +38,7 @@ def _batch(count: int = 4, step: int = 0) -> Batch:
 def _run(optim: OptimConfig, network: str = NETWORK, weight: Tensor | None = None, **changed: object) -> Run:
     method = run_of(Path("nowhere"), optim=optim, network=network, batch=4, loop=replace(LOOP, **changed))
     net = build_network(network, 3)
-    return Run(method, net, network, IMAGENET, torch.device("cpu"), weight)
+    return Run(method, net, network, IMAGENET, ALONE, weight)
 
 
 def _without_batch_norm(net: nn.Module) -> None:
@@ -65,10 +67,10 @@ def test_a_step_in_parts_has_the_loss_and_gradient_of_the_whole_batch(parts: int
 
 def test_parts_count_by_their_labelled_pixels_not_alike() -> None:
     labels = torch.tensor([[0, 0, 0, 255], [1, 255, 255, 255], [255, 255, 255, 255]])
-    assert [float(share) for share in shares(labels.split(1), None) if share is not None] == [0.75, 0.25, 0.0]
-    weighted = shares(labels.split(1), torch.tensor([1.0, 3.0]))
+    assert [float(share) for share in shares(labels.split(1), None, ALONE) if share is not None] == [0.75, 0.25, 0.0]
+    weighted = shares(labels.split(1), torch.tensor([1.0, 3.0]), ALONE)
     assert [float(share) for share in weighted if share is not None] == [0.5, 0.5, 0.0]
-    assert [float(share) for share in shares([labels[2:], labels[2:]], None) if share is not None] == [0.0, 0.0]
+    assert [float(share) for share in shares([labels[2:], labels[2:]], None, ALONE) if share is not None] == [0.0, 0.0]
 
 
 def test_a_batch_without_a_label_gives_zero_and_finite_weights_in_parts_too() -> None:

@@ -40,8 +40,8 @@ def test_eight_images_are_learnt_by_heart(tmp_path: Path) -> None:
 class Interrupted(Segment):
     """Tells its own process to stop after the batch of step 3."""
 
-    def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
-        for batch in super().batches(examples, start):
+    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        for batch in super().batches(examples, start, rank, world):
             if batch.step == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield batch
@@ -76,8 +76,8 @@ class Killed(BaseException):
 class Dying(Segment):
     """Ends without a word after step 5, when step 3 was the last one saved."""
 
-    def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
-        for batch in super().batches(examples, start):
+    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        for batch in super().batches(examples, start, rank, world):
             if batch.step == 5:
                 raise Killed
             yield batch

@@ -88,12 +88,12 @@ class Method(Protocol):
         """The network as training begins."""
         ...
 
-    def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
-        """The batches of steps start .. steps - 1."""
+    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """The batches of steps start .. steps - 1: rows rank * n .. of each, n = batch / world."""
         ...
 
     def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
-        """The scalar to minimise, of normalised images (N, 3, H, W) and labels (N, H, W)."""
+        """The scalar to minimise, of normalised images (N, 3, H, W) and labels (N, H, W), or (N,) of whole images."""
         ...
 
 

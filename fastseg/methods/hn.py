@@ -18,7 +18,7 @@ from fastseg.tensors import Module, Tensor
 class HN:
     """Pre-train any segmentation network on HN-labels; the defaults are the paper's, and the spec's where it is silent.
 
-    root        the output folder of pipelines.make_hn_labels
+    root        the output folder of pipelines.make_hn_labels, or a folder of several such folders
     data        label shards, the one kind of data
     out         the folder for checkpoints and metrics
     network     decoder/encoder, see fastseg.nets.build_network
@@ -54,9 +54,9 @@ class HN:
 
     def examples(self) -> LabelledImages:
         """The shards' colour images with their HN-labels."""
-        from fastseg.data.shards import HNShards
+        from fastseg.data.hn_runs import open_runs
 
-        return HNShards(self.root)
+        return open_runs(self.root)
 
     def validation(self) -> None:
         """None: HN-labels are a means, not an end."""
@@ -68,10 +68,10 @@ class HN:
 
         return start(self.network, classes, self.seed, self.init_from)
 
-    def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
-        """The batches of steps start .. steps - 1."""
+    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """The batches of steps start .. steps - 1: this rank's rows of each."""
         recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment)
-        return batches(examples, recipe, start, self.steps, self.loop.workers)
+        return batches(examples, recipe, start, self.steps, self.loop.workers, rank=rank, world=world)
 
     def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
         """Softmax cross-entropy over the pixels with a label."""

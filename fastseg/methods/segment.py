@@ -79,10 +79,10 @@ class Segment:
 
         return start(self.network, classes, self.seed, self.init_from, self.transfer)
 
-    def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
-        """The batches of steps start .. steps - 1."""
+    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """The batches of steps start .. steps - 1: this rank's rows of each."""
         recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment)
-        return batches(examples, recipe, start, self.steps, self.loop.workers)
+        return batches(examples, recipe, start, self.steps, self.loop.workers, rank=rank, world=world)
 
     def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
         """Softmax cross-entropy over the pixels with a label."""
@@ -117,5 +117,5 @@ class Few:
     def __len__(self) -> int:
         return len(self.chosen_indices)
 
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.unsignedinteger]]:
         return self.whole[self.chosen_indices[index]]

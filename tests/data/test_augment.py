@@ -21,7 +21,7 @@ def _pair(seed: int = 0, size: tuple[int, int] = (30, 40)) -> Pair:
 
 def test_without_augmentation_a_pair_of_the_right_size_is_unchanged() -> None:
     image, label = _pair()
-    colour, classes = augment(image, label, (30, 40), NOTHING, (0, 0, 0))
+    colour, classes, *_ = augment(image, label, (30, 40), NOTHING, (0, 0, 0))
     assert np.array_equal(colour.permute(1, 2, 0).numpy(), image)
     assert np.array_equal(classes.numpy(), label)
 
@@ -39,7 +39,7 @@ def test_the_same_key_gives_the_same_pair_and_another_key_another() -> None:
 def test_label_and_colour_move_together(scales: tuple[float, float]) -> None:
     image, label = _pair()
     for index in range(20):
-        colour, classes = augment(image, label, (60, 80), AugmentConfig(0.5, *scales, 0.0), (0, 0, index))
+        colour, classes, *_ = augment(image, label, (60, 80), AugmentConfig(0.5, *scales, 0.0), (0, 0, index))
         kept = classes != 255
         wrong = (colour[0].float() / 40 - classes.float()).abs()[kept] > 0.5
         assert kept.float().mean() > 0.2
@@ -49,13 +49,13 @@ def test_label_and_colour_move_together(scales: tuple[float, float]) -> None:
 def test_labels_hold_no_class_that_was_not_there() -> None:
     image, label = _pair()
     for index in range(20):
-        _, classes = augment(image, label, (33, 47), AugmentConfig(0.5, 0.5, 2.0, 0.3), (0, 0, index))
+        _, classes, *_ = augment(image, label, (33, 47), AugmentConfig(0.5, 0.5, 2.0, 0.3), (0, 0, index))
         assert set(classes.flatten().tolist()) <= set(np.unique(label).tolist()) | {255}
 
 
 def test_a_flip_mirrors_both() -> None:
     image, label = _pair()
-    colour, classes = augment(image, label, (30, 40), AugmentConfig(1.0, 1.0, 1.0, 0.0), (0, 0, 0))
+    colour, classes, *_ = augment(image, label, (30, 40), AugmentConfig(1.0, 1.0, 1.0, 0.0), (0, 0, 0))
     assert np.array_equal(classes.numpy(), label[:, ::-1])
     assert np.array_equal(colour[0].numpy(), image[:, ::-1, 0])
 
