@@ -228,21 +228,19 @@ def test_every_field_of_a_study_is_explained() -> None:
 @pytest.mark.slow
 @pytest.mark.torch
 def test_one_command_trains_and_reports(tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def change(values: dict[str, Any]) -> None:
-        values.update(pretrain=[], seeds=[0], counts=[])
-        values["variants"] = [{"name": "scratch"}, {"name": "encoder", "init": str(tmp_path / "out/cells/scratch-4-0")}]
-
+    variants = [{"name": "scratch"}, {"name": "encoder", "init": str(tmp_path / "out/cells/scratch-4-0")}]
+    one = {"pretrain": [], "seeds": [0], "counts": []}
     path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump(_values(root, lambda v: change(v) or v["variants"].pop())))
+    path.write_text(yaml.safe_dump({**_values(root), **one, "variants": variants[:1]}))
     words = [str(path), "--out", str(tmp_path / "out")]
     assert cli(words) == 0
     first = (tmp_path / "out/study.json").read_text()
     assert [row["variant"] for row in json.loads(first)["rows"]] == ["scratch"]
-    path.write_text(yaml.safe_dump(_values(root, change)))  # a variant more: what is done is not run again
+    path.write_text(yaml.safe_dump({**_values(root), **one, "variants": variants}))  # one more
     capsys.readouterr()
     assert cli([*words, "--jobs", "2"]) == 0
     said = capsys.readouterr().out
-    assert "-- cell-encoder-4-0" in said and "-- cell-scratch-4-0" not in said
+    assert "-- cell-encoder-4-0" in said and "-- cell-scratch-4-0" not in said, "what is done is not run again"
     record = json.loads((tmp_path / "out/study.json").read_text())
     assert record["rows"][0] == json.loads(first)["rows"][0] and len(record["rows"]) == 2
     assert (tmp_path / "out/cells/encoder-4-0/transfer.json").is_file()
