@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import readme_ops
+from benchmarks import readme_corpus, readme_ops
 from benchmarks.record import RESULTS
 from fastseg.cli import run
 
@@ -88,15 +88,10 @@ def rooms(result: Result) -> list[Cells]:
 
 
 def speed(result: Result) -> list[Cells]:
-    """A whole label on one thread, and the pipeline."""
+    """A whole label on one thread."""
     timed, over = result["label"]["times"], result["label"]["times_ours"]
     peers = f"{over['assembled peer']:.1f} times (assembled from OpenCV), {over['HHA']:.0f} times (HHA)"
-    rows = [("a 640x480 label on one CPU thread", f"{timed['fastseg']['median_ms']:.1f} ms", f"{peers} as long")]
-    for workers, figures in result.get("pipeline", {}).items():
-        rate = figures["steady_frames_per_second"]
-        shown = "not known" if rate is None else f"{rate:.0f} frames/s"
-        rows.append((f"files to label shards, {workers} worker{'s' if workers != '1' else ''}", shown, ""))
-    return rows
+    return [("a 640x480 label on one CPU thread", f"{timed['fastseg']['median_ms']:.1f} ms", f"{peers} as long")]
 
 
 TABLES: Mapping[str, Callable[[Result], list[Cells]]] = {
@@ -158,6 +153,8 @@ def figures() -> str:
             *lines,
             "",
             f"{where}From `benchmarks/results`: {', '.join(notes)}. {tail}".strip(),
+            "",
+            *readme_corpus.lines(newest),
             "",
             *readme_ops.lines(RESULTS),
             "",

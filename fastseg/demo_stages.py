@@ -169,10 +169,17 @@ def finetuning(config: Demo, labelled: Path, arm: str) -> dict[str, list[str]]:
 
 
 def _schedule(config: Demo, steps: int, images: int, rate: float) -> dict[str, object]:
-    loop = {"optimizer": "adamw", "weight_decay": 0.01, "schedule": "cosine", "warmup": min(20, steps // 5)}
-    loop |= {"workers": 0, "log_every": 5, "save_every": steps, "device": "cpu", "precision": "float32"}
-    shared = {"network": config.network, "size": config.size, "steps": steps, "batch": min(8, images), "lr": rate}
-    return shared | {f"loop.{key}": value for key, value in loop.items()}
+    optim = {
+        "lr": rate,
+        "optimizer": "adamw",
+        "weight_decay": 0.01,
+        "schedule": "cosine",
+        "warmup": min(20, steps // 5),
+    }
+    loop = {"workers": 0, "log_every": 5, "save_every": steps, "device": "cpu", "precision": "float32"}
+    shared = {"network": config.network, "size": config.size, "steps": steps, "batch": min(8, images)}
+    nested = {"optim": optim, "loop": loop}
+    return shared | {f"{group}.{key}": value for group, part in nested.items() for key, value in part.items()}
 
 
 def flags(module: str, options: Mapping[str, object], verb: str = "") -> list[str]:

@@ -13,17 +13,25 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fastseg.trackers import Tracker
+
 PLAIN_EVERY_S = 5.0
 
 
 class Journal:
-    """Writes a line a record to `path`; on resuming, drops the lines of steps after `start` first."""
+    """Writes a line a record to `path` (None: nowhere); on resuming, drops the lines of steps after `start` first.
 
-    def __init__(self, path: Path, start: int, steps: int, what: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _cut(path, start)
-        self._file = path.open("a", encoding="utf-8")
+    tracker   is told the finite figures too
+    """
+
+    def __init__(self, path: Path | None, start: int, steps: int, what: str, tracker: Tracker | None = None) -> None:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _cut(path, start)
+        file = path or Path(os.devnull)
+        self._file = file.open("a", encoding="utf-8")
         self._what, self._steps, self._said = what, steps, 0.0
+        self._tracker = tracker
         self._bar = _bar(what, start, steps) if sys.stdout.isatty() else None
 
     def __enter__(self) -> Journal:
@@ -42,6 +50,9 @@ class Journal:
         }
         self._file.write(json.dumps(plain) + "\n")
         self._file.flush()
+        if self._tracker is not None:
+            figures = {key: value for key, value in plain.items() if value is not None and key != "step"}
+            self._tracker.write(int(record["step"]), figures)
 
     def advance(self, step: int) -> None:
         """Move the bar, where there is one: a step may take seconds, and the next figures be far away."""

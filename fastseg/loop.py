@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+import math
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastseg.averaging import RunningMean
 from fastseg.data.augment import Normalisation
 from fastseg.data.batches import Batch
+from fastseg.distributed import Group
 from fastseg.journal import Journal
+from fastseg.losses import labelled_mass
 from fastseg.methods import Method
-from fastseg.optim import optimiser, rate
+from fastseg.nets import CrossStitch
+from fastseg.optim import clip, gradient_norm, optimiser, rate, set_rate
+from fastseg.speed import Meter
 from fastseg.stop import StopRequest
 
 PATIENCE = 10
@@ -32,7 +38,7 @@ class Run:
     net: nn.Module
     network: str
     normalisation: Normalisation
-    device: torch.device
+    group: Group
     weight: Tensor | None
     step: int = 0
     epoch: int = 0
@@ -43,13 +49,37 @@ class Run:
         self.precision = chosen_precision(self.method.loop.precision, self.device)
         # Channels last: steps 0 to 14 % faster on a CPU, by network, and what tensor cores want.
         self.net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = optimiser(self.net, self.method.lr, self.method.loop)
+        self.optimizer = optimiser(self.net, self.method.optim)
+        self.mean = RunningMean(self.net, self.method.optim.ema) if self.method.optim.ema else None
+        self.loss = torch.compile(self.method.loss) if self.method.loop.compile else self.method.loss
+        self._statistics = [buffer.clone() for buffer in self.net.buffers()]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return self.group.device
 
     def autocast(self) -> torch.autocast:
         """The context in which the network computes."""
         dtype = DTYPES.get(self.precision)
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+
+    def best(self) -> AbstractContextManager[None]:
+        """The context in which the network has the weights to use: their running mean, where one is kept."""
+        return nullcontext() if self.mean is None else self.mean.inside()
+
+    @torch.no_grad()
+    def keep_statistics(self) -> None:
+        """None; the batch statistics are kept as they are now (one call for all of them: there are hundreds)."""
+        if self._statistics:  # a network of layer norms has none
+            torch._foreach_copy_(self._statistics, list(self.net.buffers()))
+
+    @torch.no_grad()
+    def drop_statistics(self) -> None:
+        """None; the batch statistics are those kept."""
+        if self._statistics:
+            torch._foreach_copy_(list(self.net.buffers()), self._statistics)
 
 
 def chosen_device(name: str) -> torch.device:
@@ -77,40 +107,66 @@ def take_step(run: Run, batch: Batch) -> dict[str, float]:
 
     A skipped step changes no weight, no batch statistic and no momentum.
     """
-    method, optimizer, scaler = run.method, run.optimizer, run.scaler
-    seed_step(method.seed, batch.step)
-    lr = rate(batch.step, method.steps, method.lr, method.loop)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    run.net.train()
-    statistics = [buffer.clone() for buffer in run.net.buffers()]
-    optimizer.zero_grad(set_to_none=True)
-    images = run.normalisation(batch.images.to(run.device, non_blocking=True)).to(memory_format=torch.channels_last)
-    with run.autocast():
-        loss = method.loss(run.net, images, batch.labels.to(run.device, non_blocking=True), run.weight)
-    torch.autograd.backward(scaler.scale(loss))
-    scaler.unscale_(optimizer)
-    norm = _clip(run.net, method.loop.clip)
-    finite = bool(torch.isfinite(loss) & torch.isfinite(norm))
+    optim = run.method.optim
+    seed_step(run.method.seed, batch.step, run.group.rank)
+    lr = rate(batch.step, run.method.steps, optim)
+    set_rate(run.optimizer, lr)
+    if not run.net.training:
+        run.net.train()
+    run.keep_statistics()
+    run.optimizer.zero_grad(set_to_none=True)
+    loss = run.group.total(add_gradients(run, batch))
+    run.group.sum_gradients(run.net)
+    run.scaler.unscale_(run.optimizer)
+    norm = gradient_norm(run.net)
+    value, length = torch.stack([loss, norm]).tolist()  # a GPU is waited for here, and nowhere else
+    finite = math.isfinite(value) and math.isfinite(length)
     if finite:
-        scaler.step(optimizer)
+        clip(run.net, norm, length, optim.clip)
+        run.scaler.step(run.optimizer)
+        if run.mean is not None:
+            run.mean.update(run.step - run.skipped)
     else:
-        with torch.no_grad():
-            for buffer, kept in zip(run.net.buffers(), statistics, strict=True):
-                buffer.copy_(kept)
-    scaler.update()
-    return {"loss": float(loss.detach()), "grad_norm": float(norm), "lr": lr, "skipped": float(not finite)}
+        run.drop_statistics()
+    run.scaler.update()
+    return {"loss": value, "grad_norm": length, "lr": lr, "skipped": float(not finite)}
 
 
-def seed_step(seed: int, step: int) -> None:
-    """None; dropout in this step depends on (seed, step) alone."""
-    torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+def add_gradients(run: Run, batch: Batch) -> Tensor:
+    """The loss of a batch, a detached scalar, whose gradient (scaled by the scaler) is added to the parameters'.
+
+    The batch goes through the network in optim.accumulate parts; each part's mean over its labelled pixels counts by
+    their share of the whole batch's, that of all processes: summed over parts and processes, loss and gradient are the
+    whole batch's. Batch normalisation sees a part at a time, of all processes.
+    """
+    count = run.method.optim.accumulate
+    labels = batch.labels.to(run.device, non_blocking=True).tensor_split(count)
+    total = torch.zeros((), device=run.device)
+    counts = shares(labels, run.weight, run.group)
+    for images, part, share in zip(batch.images.tensor_split(count), labels, counts, strict=True):
+        seen = run.normalisation(images.to(run.device, non_blocking=True)).to(memory_format=torch.channels_last)
+        with run.autocast():
+            loss = run.loss(run.net, seen, part, run.weight)
+        loss = loss if share is None else loss * share
+        torch.autograd.backward(run.scaler.scale(loss))
+        total += loss.detach()
+    return total
 
 
-def _clip(net: nn.Module, limit: float) -> Tensor:
-    """The gradient's L2 norm before it was scaled down to `limit` (0 = left alone)."""
-    parameters = [parameter for parameter in net.parameters() if parameter.grad is not None]
-    return nn.utils.clip_grad_norm_(parameters, limit if limit > 0 else float("inf"))
+def shares(parts: Sequence[Tensor], weight: Tensor | None, group: Group) -> list[Tensor | None]:
+    """What each part of a batch's labels counts, scalars; None = all.
+
+    Those of all processes sum to 1 (0 where nothing is labelled).
+    """
+    if len(parts) == group.world == 1:
+        return [None]
+    masses = torch.stack([labelled_mass(part, weight) for part in parts])
+    return list(masses / group.total(masses.sum()).clamp_min(torch.finfo(masses.dtype).tiny))
+
+
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """None; dropout in this step depends on (seed, step, rank) alone."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
 def train_steps(
@@ -123,36 +179,38 @@ def train_steps(
     """The exit code: 0 done, 1 ten non-finite steps in a row, 128 + signal when told to stop (saved first)."""
     loop = run.method.loop
     with StopRequest() as stop, closing(stream):  # type: ignore[type-var]
-        waited, since, images = 0.0, time.perf_counter(), 0
+        meter = Meter(run.device)
         while run.step < run.method.steps:
-            asked = time.perf_counter()
-            batch = next(stream)
-            waited += time.perf_counter() - asked
+            with meter.waiting():
+                batch = next(stream)
             figures = take_step(run, batch)
             run.step, run.epoch = batch.step + 1, batch.epoch
-            images += len(batch.ids)
+            meter.seen(len(batch.ids) * run.group.world)
             if not _watch(run, batch, bool(figures.pop("skipped")), journal):
                 return 1
             journal.advance(run.step)
             if run.step % loop.log_every == 0 or run.step == run.method.steps:
-                passed = time.perf_counter() - since
-                _log(run, journal, figures, images / passed, waited / passed)
-                waited, since, images = 0.0, time.perf_counter(), 0
+                _log(run, journal, figures, meter.read())
             if score and (run.step % loop.eval_every == 0 or run.step == run.method.steps):
                 journal.write({"step": run.step, "epoch": run.epoch, **score()})
-            if run.step % loop.save_every == 0 or run.step == run.method.steps or stop.signal:
+            told = run.group.largest(stop.signal)
+            if run.step % loop.save_every == 0 or run.step == run.method.steps or told:
                 save()
-            if stop.signal and run.step < run.method.steps:
-                journal.say(f"stopped by {stop.name} after step {run.step}; --resume goes on from here")
-                return 128 + stop.signal
+            if told and run.step < run.method.steps:
+                name = signal.Signals(told).name
+                journal.say(f"stopped by {name} after step {run.step}; --resume goes on from here")
+                return 128 + told
     return 0
 
 
-def _log(run: Run, journal: Journal, figures: dict[str, float], images_per_s: float, waiting: float) -> None:
-    speed = {"images_per_s": round(images_per_s, 2), "data_wait": round(waiting, 4)}
-    journal.write({"step": run.step, "epoch": run.epoch, **figures, **speed, "skipped": run.skipped})
-    final = run.step == run.method.steps
-    journal.show(run.step, f"loss {figures['loss']:.4f}, {images_per_s:.1f} images/s", final)
+def _log(run: Run, journal: Journal, figures: dict[str, float], speed: dict[str, float]) -> None:
+    stitches = run.net.figures() if isinstance(run.net, CrossStitch) else {}
+    journal.write({"step": run.step, "epoch": run.epoch, **figures, **stitches, **speed, "skipped": run.skipped})
+    line = (
+        f"loss {figures['loss']:.4f}, {speed['images_per_s']:.1f} images/s, "
+        f"{speed['data_wait']:.0%} waiting for data, {speed['peak_memory_mb']:.0f} MB"
+    )
+    journal.show(run.step, line, final=run.step == run.method.steps)
 
 
 def _watch(run: Run, batch: Batch, skipped: bool, journal: Journal) -> bool:
@@ -161,13 +219,14 @@ def _watch(run: Run, batch: Batch, skipped: bool, journal: Journal) -> bool:
         run.bad.clear()
         return True
     run.skipped += 1
-    run.bad.append((batch.step, batch.ids))
+    run.bad.append((batch.step, tuple(name for ids in run.group.everyones(batch.ids) for name in ids)))
     if len(run.bad) < PATIENCE:
         return True
     path = run.method.out / "nonfinite.json"
-    path.write_text(json.dumps([{"step": step, "ids": ids} for step, ids in run.bad], indent=1) + "\n")
+    if run.group.first:
+        path.write_text(json.dumps([{"step": step, "ids": ids} for step, ids in run.bad], indent=1) + "\n")
     journal.say(
         f"stopped: the loss or its gradient was not finite {PATIENCE} steps in a row; the weights were left as they "
-        f"were before; the images are named in {path}; a lower --lr may help"
+        f"were before; the images are named in {path}; a lower --optim.lr may help"
     )
     return False

@@ -22,10 +22,20 @@ def segmentation_loss(logits: Tensor, labels: Tensor, weight: Tensor | None = No
     """
     labels = labels.long()
     total = functional.cross_entropy(logits.float(), labels, weight, ignore_index=IGNORE, reduction="sum")
-    kept = labels != IGNORE
-    each = torch.ones_like(labels, dtype=torch.float32) if weight is None else weight[labels.where(kept, 0)]
-    mass = each.where(kept, 0.0).sum()
+    mass = labelled_mass(labels, weight)
     return total / mass.clamp_min(torch.finfo(torch.float32).tiny).where(mass > 0, 1.0)
+
+
+def labelled_mass(labels: Tensor, weight: Tensor | None = None) -> Tensor:
+    """sum_p w[y_p] over the labelled pixels, what `segmentation_loss` divides by, a float32 scalar.
+
+    labels  integer of any shape, 255 = ignore; (N,) are the classes of whole images, none of them left out
+    weight  (classes,) float32, None = 1 for each class
+    """
+    kept = (labels != IGNORE) | (labels.ndim == 1)
+    if weight is None:
+        return kept.sum().float()
+    return weight[labels.long().where(kept, 0)].where(kept, 0.0).sum()
 
 
 def median_frequency_weights(pixels: Tensor) -> Tensor:

@@ -8,10 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastseg.averaging import RAW
 from fastseg.checkpoint import Checkpoint, CheckpointError, Record, latest, save
 from fastseg.frames import LabelledImages
 from fastseg.methods import Method, parse_size
 from fastseg.optim import restore, state_tensors
+from fastseg.trackers import flat
 
 if TYPE_CHECKING:
     from fastseg.loop import Run
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
 FREE = {
     "out",
     "resume",
-    *(f"loop.{key}" for key in ("device", "workers", "threads", "save_every", "log_every", "eval_every", "eval_split")),
+    *(
+        f"loop.{key}"
+        for key in ("device", "workers", "threads", "save_every", "log_every", "eval_every", "eval_split", "track")
+    ),
 }
 
 
@@ -57,8 +62,8 @@ def earlier(method: Method) -> Checkpoint | None:
 
 def check_same(method: Method, found: Checkpoint, fingerprint: str) -> None:
     """None; ValueError naming the key that differs from the run that the checkpoint is of."""
-    was, now = _flat(found.record.config), _flat(plain_config(method))
-    free = FREE | ({"steps"} if method.loop.schedule == "constant" else set())
+    was, now = flat(found.record.config), flat(plain_config(method))
+    free = FREE | ({"steps"} if method.optim.schedule in ("constant", "step") else set())
     for key in sorted((set(was) | set(now)) - free):
         if was.get(key) != now.get(key):
             raise ValueError(f"cannot resume {found.path}: {key} was {was.get(key)!r} and is now {now.get(key)!r}")
@@ -70,18 +75,13 @@ def check_same(method: Method, found: Checkpoint, fingerprint: str) -> None:
         )
 
 
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
-
-
 def go_on(run: Run, found: Checkpoint) -> None:
     """None; the run is as it was when the checkpoint was saved."""
     run.net.load_state_dict(found.weights)
     run.normalisation = found.record.normalisation
-    restore(run.optimizer, found.state)
+    if run.mean is not None:
+        run.mean.restore(found.weights, found.state)
+    restore(run.optimizer, {key: value for key, value in found.state.items() if not key.startswith(RAW)})
     run.step, run.epoch = found.record.step, found.record.epoch
     run.skipped = found.record.progress["skipped"]
     run.bad = [(step, tuple(ids)) for step, ids in found.record.progress["bad"]]
@@ -106,7 +106,8 @@ def save_run(run: Run, class_names: tuple[str, ...], fingerprint: str) -> Path:
         progress,
         _versions(),
     )
-    return save(method.out, record, run.net.state_dict(), state_tensors(run.optimizer))
+    weights, raw = (run.net.state_dict(), {}) if run.mean is None else run.mean.split(run.net)
+    return save(method.out, record, weights, state_tensors(run.optimizer) | raw)
 
 
 def _versions() -> dict[str, str]:

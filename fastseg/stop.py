@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
+SAME_REQUEST_S = 1.0
+
 
 class StopRequest:
-    """A context in which SIGTERM and SIGINT only set `signal`; a second one interrupts at once."""
+    """A context in which SIGTERM and SIGINT only set `signal`; a second one interrupts at once.
+
+    A second one within a second of the first is the same request, sent to the process group and passed on by a parent.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
+        self._since = 0.0
         self._before: dict[int, Any] = {}
 
     @property
@@ -29,6 +36,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal:
+        if not self.signal:
+            self.signal, self._since = number, time.monotonic()
+        elif time.monotonic() - self._since > SAME_REQUEST_S:
             raise KeyboardInterrupt
-        self.signal = number

@@ -1,4 +1,4 @@
-"""Train a network: `python -m fastseg.train hn|segment --root ... --out ...`."""
+"""Train a network: `python -m fastseg.train hn|segment|classify --root ... --out ...`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 from fastseg.cli import run
 from fastseg.frames import LabelledImages
 from fastseg.methods import Method
+from fastseg.methods.classify import Classify
 from fastseg.methods.hn import HN
-from fastseg.methods.segment import Segment
+from fastseg.methods.segment import Few, Segment
 
 if TYPE_CHECKING:
     import torch
 
+    from fastseg.distributed import Group
     from fastseg.loop import Run
     from fastseg.transfer import Transfer
 
 SURVEY = 2000
-METHODS: dict[str, type[HN] | type[Segment]] = {HN.name: HN, Segment.name: Segment}
+METHODS: dict[str, type[HN] | type[Segment] | type[Classify]] = {
+    HN.name: HN, Segment.name: Segment, Classify.name: Classify
+}  # fmt: skip
 
 
 def main(config: Method) -> int:
@@ -33,53 +37,88 @@ def fit(method: Method, examples: LabelledImages, validation: LabelledImages | N
     """The exit code of training on `examples`, evaluated on `validation` every loop.eval_every steps.
 
     0 done; 1 non-finite losses; 143, 130 stopped by SIGTERM, SIGINT after saving.
-    Writes OUT/checkpoint-<step>/, latest, config.json, metrics.jsonl and, for transferred weights, transfer.json.
+    Writes OUT/checkpoint-<step>/, latest, config.json, data.json, metrics.jsonl; of transferred weights, transfer.json.
     ValueError before the first step: data, network or folder that do not fit together.
     """
     import torch
 
-    from fastseg.journal import Journal
-    from fastseg.loop import train_steps
-    from fastseg.resume import data_fingerprint, save_run
+    from fastseg.distributed import process_group
+    from fastseg.exact import exact
+    from fastseg.loop import chosen_device
+    from fastseg.trackers import tracking_module
 
+    tracking_module(method.loop.track)
     if method.loop.threads:
         torch.set_num_threads(method.loop.threads)
+    with exact(method.loop.deterministic), process_group(chosen_device(method.loop.device)) as group:
+        return _fit(method, examples, validation, group)
+
+
+def _fit(method: Method, examples: LabelledImages, validation: LabelledImages | None, group: Group) -> int:
+    from fastseg.journal import Journal
+    from fastseg.loop import train_steps
+    from fastseg.resume import data_fingerprint, plain_config
+    from fastseg.stitches import draw_stitches
+    from fastseg.trackers import tracking
+
+    group.check_batch(method.batch, method.optim.accumulate)
     pixels = survey(examples, method)
     fingerprint, names = data_fingerprint(examples), tuple(examples.class_names)
-    state = _begin(method, examples, fingerprint, pixels)
+    if validation is not None and tuple(validation.class_names) != names:
+        raise ValueError(f"loop.eval_split {method.loop.eval_split} has other classes than the images to train on")
+    state = _begin(method, examples, fingerprint, pixels, group)
     first = state.step
+    if first >= method.steps:
+        print(f"{method.out} is trained already: {first} of {method.steps} steps", flush=True)
+        return 0
     score = (lambda: _score(state, validation)) if validation is not None and method.loop.eval_every else None
-    with Journal(method.out / "metrics.jsonl", first, method.steps, method.name) as journal:
-        if first >= method.steps:
-            journal.say(f"{method.out} is trained already: {first} of {method.steps} steps")
-            return 0
-        _write_json(method.out / "config.json", method)
-        stream = method.batches(examples, first)
-        return train_steps(state, stream, journal, lambda: _keep(save_run(state, names, fingerprint)), score)
+    figures, track = (method.out / "metrics.jsonl", method.loop.track) if group.first else (None, "none")
+    with (
+        tracking(track, method.out, plain_config(method), first) as tracker,
+        Journal(figures, first, method.steps, method.name, tracker) as journal,
+    ):
+        if group.first:
+            _write_json(method.out / "config.json", method)
+            counted = {"images": len(examples), "classes": len(names), "fingerprint": fingerprint}
+            (method.out / "data.json").write_text(json.dumps(counted, indent=1) + "\n")  # for the model card
+        stream = method.batches(examples, first, group.rank, group.world)
+        code = train_steps(state, stream, journal, lambda: _save(state, names, fingerprint), score)
+    if group.first and (drawn := draw_stitches(method.out)) is not None:
+        print(f"{drawn} shows what each pooling took from the fixed encoder", flush=True)
+    return code
 
 
-def _keep(path: Path) -> None:
-    """Saving gives the folder back; the loop has no use for it."""
+def _save(state: Run, names: tuple[str, ...], fingerprint: str) -> None:
+    """None, once the first process has saved: no other goes on, or ends, before."""
+    from fastseg.resume import save_run
+
+    if state.group.first:
+        save_run(state, names, fingerprint)
+    state.group.wait()
 
 
-def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: torch.Tensor) -> Run:
+def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: torch.Tensor, group: Group) -> Run:
     """The run at its first step, or where its last good checkpoint left it."""
-    from fastseg.loop import Run, chosen_device
+    from fastseg.distributed import digest
+    from fastseg.loop import Run
     from fastseg.losses import median_frequency_weights
+    from fastseg.nets.rank_norm import over_ranks
     from fastseg.resume import check_same, earlier, go_on
 
-    device = chosen_device(method.loop.device)
     found = earlier(method)
     if found is not None:
         check_same(method, found, fingerprint)
     begun = method.build(len(examples.class_names))
-    if begun.transfer is not None and found is None:
+    if begun.transfer is not None and found is None and group.first:
         _report(begun.transfer, method.out)
-    weight = median_frequency_weights(pixels).to(device) if method.loop.class_weights == "median" else None
-    state = Run(method, begun.net, begun.network, begun.normalisation, device, weight)
+    weight = median_frequency_weights(pixels).to(group.device) if method.optim.class_weights == "median" else None
+    net = begun.net if group.world == 1 else over_ranks(begun.net, group.device.type == "cuda")
+    state = Run(method, net, begun.network, begun.normalisation, group, weight)
     if found is not None:
         go_on(state, found)
         print(f"resuming {found.path} at step {state.step}", flush=True)
+    if group.world > 1:
+        group.check_same({"the step": state.step, "the data": fingerprint, "the weights": digest(state.net)})
     return state
 
 
@@ -97,7 +136,7 @@ def survey(examples: LabelledImages, method: Method) -> torch.Tensor:
     names, classes = examples.ids(), len(examples.class_names)
     if len(names) < method.batch:
         raise ValueError(f"--batch {method.batch} needs at least as many labelled images; there are {len(names)}")
-    every = method.loop.class_weights == "median" or len(names) <= SURVEY
+    every = method.optim.class_weights == "median" or len(names) <= SURVEY
     indices = range(len(names)) if every else np.linspace(0, len(names) - 1, SURVEY).astype(int).tolist()
     pixels = sum((check_classes(examples[i][1], classes, names[i]) for i in indices), np.zeros(classes, np.int64))
     if not pixels.any():
@@ -115,15 +154,23 @@ def _report(moved: Transfer, out: Path) -> None:
 
 
 def _score(state: Run, validation: LabelledImages) -> dict[str, Any]:
+    import numpy as np
+
     from fastseg.evaluate import confusion_of
     from fastseg.methods import parse_size
     from fastseg.metrics import scores
 
-    with state.autocast():
-        counts = confusion_of(
-            state.net, validation, parse_size(state.method.size), state.normalisation, state.method.batch
-        )
-    result = scores(counts)
+    mine = Few(validation, state.group.share(len(validation)))
+    if isinstance(state.method, Classify):
+        with state.best(), state.autocast():
+            ranked = state.group.total_counts(state.method.ranked(state.net, mine, state.normalisation))
+        return {"top1": float(ranked[0] / ranked[2]), "top5": float(ranked[1] / ranked[2])}
+    size, classes = parse_size(state.method.size), len(validation.class_names)
+    counts = np.zeros((classes, classes), np.int64)
+    if len(mine):
+        with state.best(), state.autocast():
+            counts = confusion_of(state.net, mine, size, state.normalisation, state.method.batch)
+    result = scores(state.group.total_counts(counts))
     return {"miou": result.miou, "global_accuracy": result.global_accuracy, "class_accuracy": result.class_accuracy}
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -9,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from torch import nn
@@ -20,64 +17,20 @@ from fastseg.cli import run
 from fastseg.data.augment import NOTHING, AugmentConfig
 from fastseg.data.batches import Batch
 from fastseg.frames import LabelledImages
-from fastseg.methods import LoopConfig, TransferConfig
+from fastseg.methods import OptimConfig, TransferConfig
 from fastseg.methods.segment import Segment
 from fastseg.nets import blocks, build_network
 from fastseg.resume import plain_config
 from fastseg.train import fit
+from tests.squares import LOOP, NETWORK, Squares, digest, lines, run_of
 
 pytestmark = pytest.mark.torch
-NETWORK = "linknet/mobilenetv3_small_050"
-LOOP = LoopConfig(device="cpu", workers=0, threads=1, save_every=3, log_every=1)
-
-
-class Squares:
-    """Images of coloured squares on grey; a square's class is its colour."""
-
-    class_names = ("ground", "red", "green")
-
-    def __init__(self, count: int = 8, value: int | None = None) -> None:
-        self.count, self.value = count, value
-
-    def ids(self) -> list[str]:
-        return [f"squares/{index}" for index in range(self.count)]
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        random = np.random.default_rng(index)
-        image = random.integers(90, 110, (64, 64, 3), dtype=np.uint8)
-        label = np.zeros((64, 64), np.uint8)
-        for kind in (1, 2):
-            top, left = random.integers(0, 40, 2)
-            label[top : top + 20, left : left + 20] = kind
-            image[top : top + 20, left : left + 20] = np.eye(3)[kind - 1] * 220
-        return image, label if self.value is None else np.full_like(label, self.value)
-
-
-def _method(out: Path, **changed: object) -> Segment:
-    fixed = {"data": "folder", "root": Path("nowhere"), "network": NETWORK, "size": "32x32", "batch": 2, "steps": 6}
-    return Segment(**{**fixed, "out": out, "loop": LOOP, **changed})  # type: ignore[arg-type]
-
-
-def _lines(out: Path) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: line[key] for key in ("step", "epoch", "loss", "grad_norm", "lr")} for line in lines]
-
-
-def _hash(out: Path) -> str:
-    found = load(out, state=True)
-    digest = hashlib.sha256()
-    for part in (found.weights, found.state):
-        for name in sorted(part):
-            digest.update(name.encode() + part[name].numpy().tobytes())
-    return digest.hexdigest()
 
 
 def test_eight_images_are_learnt_by_heart(tmp_path: Path) -> None:
-    loop = replace(LOOP, save_every=1000, eval_every=1000, optimizer="adamw", schedule="cosine")
-    method = _method(tmp_path, steps=60, batch=8, lr=1e-2, size="64x64", augment=NOTHING, loop=loop)
+    loop = replace(LOOP, save_every=1000, eval_every=1000)
+    optim = OptimConfig(lr=1e-2, optimizer="adamw", schedule="cosine")
+    method = run_of(tmp_path, steps=60, batch=8, size="64x64", augment=NOTHING, optim=optim, loop=loop)
     assert fit(method, Squares(), Squares()) == 0
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["global_accuracy"] > 0.95 and last["miou"] > 0.8
@@ -87,8 +40,8 @@ def test_eight_images_are_learnt_by_heart(tmp_path: Path) -> None:
 class Interrupted(Segment):
     """Tells its own process to stop after the batch of step 3."""
 
-    def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
-        for batch in super().batches(examples, start):
+    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        for batch in super().batches(examples, start, rank, world):
             if batch.step == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield batch
@@ -101,18 +54,18 @@ def test_a_stopped_run_resumes_to_the_bit(
     tmp_path: Path, workers: tuple[int, int], optimizer: Literal["sgd", "adamw"]
 ) -> None:
     network = "fpn/mobilenetv3_small_050"  # it has dropout
-    loop = replace(LOOP, optimizer=optimizer, schedule="poly", warmup=2)
-    whole = _method(tmp_path / "whole", network=network, loop=loop)
+    optim = OptimConfig(optimizer=optimizer, schedule="poly", warmup=2)
+    whole = run_of(tmp_path / "whole", network=network, optim=optim)
     assert fit(whole, Squares()) == 0
-    parts = {**vars(whole), "out": tmp_path / "parts", "loop": replace(loop, workers=workers[0])}
+    parts = {**vars(whole), "out": tmp_path / "parts", "loop": replace(LOOP, workers=workers[0])}
     before = signal.getsignal(signal.SIGTERM)  # Ray leaves its own, when a test before this one started it
     assert fit(Interrupted(**parts), Squares()) == 128 + signal.SIGTERM
     assert load(tmp_path / "parts").record.step == 4
     assert signal.getsignal(signal.SIGTERM) == before
-    parts |= {"resume": True, "loop": replace(loop, workers=workers[1])}
+    parts |= {"resume": True, "loop": replace(LOOP, workers=workers[1])}
     assert fit(Segment(**parts), Squares()) == 0
-    assert _lines(tmp_path / "parts") == _lines(tmp_path / "whole")
-    assert _hash(tmp_path / "parts") == _hash(tmp_path / "whole")
+    assert lines(tmp_path / "parts") == lines(tmp_path / "whole")
+    assert digest(tmp_path / "parts") == digest(tmp_path / "whole")
 
 
 class Killed(BaseException):
@@ -123,58 +76,58 @@ class Killed(BaseException):
 class Dying(Segment):
     """Ends without a word after step 5, when step 3 was the last one saved."""
 
-    def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
-        for batch in super().batches(examples, start):
+    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        for batch in super().batches(examples, start, rank, world):
             if batch.step == 5:
                 raise Killed
             yield batch
 
 
 def test_a_killed_run_loses_only_the_steps_since_its_last_save(tmp_path: Path) -> None:
-    whole = _method(tmp_path / "whole")
+    whole = run_of(tmp_path / "whole")
     fit(whole, Squares())
     parts = {**vars(whole), "out": tmp_path / "parts"}
     with pytest.raises(Killed):
         fit(Dying(**parts), Squares())
     assert load(tmp_path / "parts").record.step == 3
     assert fit(Segment(**parts | {"resume": True}), Squares()) == 0
-    assert _lines(tmp_path / "parts") == _lines(tmp_path / "whole")
-    assert _hash(tmp_path / "parts") == _hash(tmp_path / "whole")
+    assert lines(tmp_path / "parts") == lines(tmp_path / "whole")
+    assert digest(tmp_path / "parts") == digest(tmp_path / "whole")
 
 
 def test_resuming_with_something_changed_names_it(tmp_path: Path) -> None:
-    method = _method(tmp_path, steps=3)
+    method = run_of(tmp_path, steps=3)
     fit(method, Squares())
     changes: list[dict[str, object]] = [
         {"batch": 4},
-        {"lr": 0.5},
+        {"optim": OptimConfig(lr=0.5)},
         {"network": "unet/resnet18"},
         {"seed": 3},
         {"root": Path("elsewhere")},
         {"augment": AugmentConfig(flip=0.0)},
-        {"loop": replace(LOOP, weight_decay=0.0)},
+        {"optim": OptimConfig(weight_decay=0.0)},
     ]
-    names = ["batch", "lr", "network", "seed", "root", r"augment\.flip", r"loop\.weight_decay"]
+    names = ["batch", r"optim\.lr", "network", "seed", "root", r"augment\.flip", r"optim\.weight_decay"]
     for change, name in zip(changes, names, strict=True):
         with pytest.raises(ValueError, match=f"cannot resume .*: {name} was"):
-            fit(_method(tmp_path, steps=3, resume=True, **change), Squares())
+            fit(run_of(tmp_path, steps=3, resume=True, **change), Squares())
     with pytest.raises(ValueError, match="images or classes are not the ones"):
-        fit(_method(tmp_path, steps=3, resume=True), Squares(7))
+        fit(run_of(tmp_path, steps=3, resume=True), Squares(7))
 
 
 def test_a_finished_run_is_left_alone_and_a_constant_rate_can_go_on(tmp_path: Path) -> None:
-    fit(_method(tmp_path, steps=3), Squares())
-    before = _hash(tmp_path)
-    assert fit(_method(tmp_path, steps=3, resume=True), Squares()) == 0
-    assert _hash(tmp_path) == before
-    assert fit(_method(tmp_path, steps=4, resume=True), Squares()) == 0
+    fit(run_of(tmp_path, steps=3), Squares())
+    before = digest(tmp_path)
+    assert fit(run_of(tmp_path, steps=3, resume=True), Squares()) == 0
+    assert digest(tmp_path) == before
+    assert fit(run_of(tmp_path, steps=4, resume=True), Squares()) == 0
     assert load(tmp_path).record.step == 4
 
 
 def test_a_folder_with_a_run_is_not_written_over(tmp_path: Path) -> None:
-    fit(_method(tmp_path, steps=3), Squares())
+    fit(run_of(tmp_path, steps=3), Squares())
     with pytest.raises(ValueError, match="already holds checkpoint-3; give --resume"):
-        fit(_method(tmp_path, steps=3), Squares())
+        fit(run_of(tmp_path, steps=3), Squares())
 
 
 @dataclass(frozen=True)
@@ -193,20 +146,20 @@ class Poisoned(Segment):
 
 
 def test_non_finite_losses_change_nothing_and_ten_in_a_row_stop_the_run(tmp_path: Path) -> None:
-    good = _method(tmp_path / "good", steps=4, loop=replace(LOOP, save_every=1))
+    good = run_of(tmp_path / "good", steps=4, loop=replace(LOOP, save_every=1))
     fit(good, Squares())
     bad = {**vars(good), "out": tmp_path / "bad", "steps": 50}
     assert fit(Poisoned(**bad), Squares()) == 1
     assert load(tmp_path / "bad").record.step == 13  # four good steps, nine skipped, the tenth stops
     assert load(tmp_path / "bad").record.progress["skipped"] == 9
-    assert _hash(tmp_path / "bad") == _hash(tmp_path / "good")
+    assert digest(tmp_path / "bad") == digest(tmp_path / "good")
     named = json.loads((tmp_path / "bad" / "nonfinite.json").read_text())
     assert [entry["step"] for entry in named] == list(range(4, 14))
     assert all(set(entry["ids"]) <= set(Squares().ids()) for entry in named)
 
 
 def test_an_absurd_learning_rate_leaves_finite_weights(tmp_path: Path) -> None:
-    method = _method(tmp_path, steps=40, lr=1e6, loop=replace(LOOP, save_every=1, clip=0.0))
+    method = run_of(tmp_path, steps=40, optim=OptimConfig(lr=1e6, clip=0.0), loop=replace(LOOP, save_every=1))
     assert fit(method, Squares()) in (0, 1)
     assert all(bool(value.isfinite().all()) for value in load(tmp_path).weights.values())
 
@@ -220,16 +173,15 @@ def test_what_cannot_be_trained_is_refused_before_the_first_step(tmp_path: Path)
     ]
     for examples, change, sentence in cases:
         with pytest.raises(ValueError, match=sentence):
-            fit(_method(tmp_path, **change), examples)
+            fit(run_of(tmp_path, **change), examples)
     assert not list(tmp_path.iterdir())
 
 
 def test_frozen_blocks_are_the_checkpoints_own_after_training(tmp_path: Path) -> None:
-    fit(_method(tmp_path / "first", steps=3), Squares())
+    fit(run_of(tmp_path / "first", steps=3), Squares())
     source = load(tmp_path / "first")
-    method = _method(
-        tmp_path / "second", steps=4, lr=0.1, init_from=str(tmp_path / "first"), transfer=TransferConfig(freeze=2)
-    )
+    start = {"init_from": str(tmp_path / "first"), "transfer": TransferConfig(freeze=2)}
+    method = run_of(tmp_path / "second", steps=4, optim=OptimConfig(lr=0.1), **start)
     fit(method, Squares(), None)
     after = load(tmp_path / "second", state=True)
     frozen, free = _split(after.weights, 2)
@@ -259,17 +211,17 @@ def _split(weights: dict[str, torch.Tensor], count: int) -> tuple[list[str], lis
 
 
 def test_bf16_on_the_cpu_and_median_weights_train(tmp_path: Path) -> None:
-    loop = replace(LOOP, precision="bf16", class_weights="median")
-    assert fit(_method(tmp_path, steps=3, loop=loop), Squares()) == 0
+    changed = {"loop": replace(LOOP, precision="bf16"), "optim": OptimConfig(class_weights="median")}
+    assert fit(run_of(tmp_path, steps=3, **changed), Squares()) == 0
     found = load(tmp_path)
     assert all(value.dtype != torch.bfloat16 for value in found.weights.values())
-    assert all(line["loss"] > 0 for line in _lines(tmp_path))
+    assert all(line["loss"] > 0 for line in lines(tmp_path))
 
 
 def test_the_resolved_configuration_stands_beside_the_output(tmp_path: Path) -> None:
-    fit(_method(tmp_path, steps=3), Squares())
+    fit(run_of(tmp_path, steps=3), Squares())
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["loop"]["momentum"] == 0.9 and config["size"] == "32x32"
+    assert config["optim"]["momentum"] == 0.9 and config["size"] == "32x32"
     seen: list[Segment] = []
     assert run(Segment, lambda again: seen.append(again) or 0, ["--config", str(tmp_path / "config.json")]) == 0
     assert plain_config(seen[0]) == config

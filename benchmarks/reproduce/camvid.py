@@ -34,7 +34,7 @@ from benchmarks.timing import write_result
 from fastseg.cli import run
 from fastseg.data.camvid import CamVid
 from fastseg.frames import LabelledImages
-from fastseg.methods import LoopConfig
+from fastseg.methods import LoopConfig, OptimConfig
 from fastseg.methods.hn import HN
 from fastseg.methods.segment import Segment
 from fastseg.train import fit
@@ -131,10 +131,16 @@ def shards(folders: str) -> Joined:
     return Joined([HNShards(folder) for folder in folders.split(",")])
 
 
+def optim(protocol: Protocol) -> OptimConfig:
+    """How both trainings minimise: at a constant rate after the warm-up."""
+    return OptimConfig(
+        lr=protocol.lr, optimizer=protocol.optimizer, weight_decay=protocol.weight_decay, warmup=protocol.warmup
+    )
+
+
 def loop(config: Config, protocol: Protocol, eval_every: int) -> LoopConfig:
     """How both trainings run."""
     return LoopConfig(
-        optimizer=protocol.optimizer, weight_decay=protocol.weight_decay, warmup=protocol.warmup,
         precision=protocol.precision, device=config.device, workers=config.workers, threads=config.threads,
         log_every=LOG_EVERY, save_every=500, eval_every=eval_every,
     )  # fmt: skip
@@ -144,7 +150,7 @@ def pretrain(config: Config, protocol: Protocol, examples: LabelledImages) -> in
     """The exit code; the HN network lies in OUT/pretrained."""
     method = HN(
         root=Path(config.pretrain.split(",")[0]), out=config.out / "pretrained", network=protocol.network,
-        size=protocol.pretrain_size, steps=protocol.pretrain_steps, batch=protocol.batch, lr=protocol.lr,
+        size=protocol.pretrain_size, steps=protocol.pretrain_steps, batch=protocol.batch, optim=optim(protocol),
         resume=True, loop=loop(config, protocol, 0),
     )  # fmt: skip
     return fit(method, examples)
@@ -155,8 +161,8 @@ def train(config: Config, protocol: Protocol, out: Path, init_from: str, seed: i
     per_epoch = steps_per_epoch(config, protocol)
     method = Segment(
         data="camvid", root=config.root, out=out, network=protocol.network, size=protocol.size,
-        steps=per_epoch * max(protocol.epochs), batch=protocol.batch, lr=protocol.lr, init_from=init_from, seed=seed,
-        resume=True, loop=loop(config, protocol, per_epoch * math.gcd(*protocol.epochs)),
+        steps=per_epoch * max(protocol.epochs), batch=protocol.batch, optim=optim(protocol), init_from=init_from,
+        seed=seed, resume=True, loop=loop(config, protocol, per_epoch * math.gcd(*protocol.epochs)),
     )  # fmt: skip
     return fit(method, method.examples(), method.validation())
 

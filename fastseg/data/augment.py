@@ -19,6 +19,7 @@ from fastseg.frames import Camera
 from fastseg.tensors import Tensor
 
 Bytes = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.unsignedinteger]
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Augmented(NamedTuple):
 
 def augment(
     image: Bytes,
-    label: Bytes,
+    label: Labels,
     size: tuple[int, int],
     config: AugmentConfig,
     key: tuple[int, int, int],
@@ -120,7 +121,10 @@ def augment(
     Colour is resized bilinearly with antialias, label and depth to the nearest; what was not seen is grey, 255 and 0.
     Back-projecting the result gives the points of the image as it was, turned about z, mirrored in x, and, under
     `config.divide_depth`, divided by the scale. ValueError: sizes or types that do not fit together.
+    The one class () of a whole image stays what it is, as a () int64 tensor.
     """
+    if label.ndim == 0:
+        return _whole(augment(image, np.zeros(image.shape[:2], np.uint8), size, config, key), int(label))
     _check(image, label, depth, camera)
     random = np.random.default_rng(key)
     scale = float(np.exp(random.uniform(np.log(config.min_scale), np.log(config.max_scale))))
@@ -140,6 +144,13 @@ def augment(
         colour = blurred(colour, 0.1 + (config.blur_sigma - 0.1) * sigma)
     metres = _metres(depth, where, scale if config.divide_depth else 1.0)
     return Augmented(colour.contiguous(), where.nearest(_tensor(label), IGNORE), metres, _intrinsics(camera, where))
+
+
+def _whole(found: Augmented, number: int) -> Augmented:
+    """An example whose label is the class of the whole image."""
+    import torch
+
+    return found._replace(label=torch.tensor(number))
 
 
 def resized(image: Bytes, size: tuple[int, int]) -> Tensor:
@@ -169,7 +180,7 @@ def _intrinsics(camera: Camera | None, where: Placement) -> Tensor | None:
     return None if camera is None else torch.tensor(where.intrinsics(camera), dtype=torch.float64)
 
 
-def _check(image: Bytes, label: Bytes, depth: npt.NDArray[np.float32] | None, camera: Camera | None) -> None:
+def _check(image: Bytes, label: Labels, depth: npt.NDArray[np.float32] | None, camera: Camera | None) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"an image must be uint8 (H, W, 3); got {image.dtype} {image.shape}")
     size = image.shape[:2]

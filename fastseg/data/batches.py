@@ -24,7 +24,7 @@ TIMEOUT_S = 120.0
 
 @dataclass(frozen=True)
 class Batch:
-    """images (N, 3, H, W) uint8, labels (N, H, W) uint8, and the ids they came from.
+    """images (N, 3, H, W) uint8, labels (N, H, W) uint8 or, of whole images, (N,) int64, and their ids.
 
     depth       (N, H, W) float32 metres, 0 = no measurement; None unless the recipe asks for it
     camera      (N, 4) float64 fx, fy, cx, cy of each image as it is here, NaN where it is not known; None as depth
@@ -218,10 +218,10 @@ class _Examples:
         return changed, name
 
 
-def check_classes(label: npt.NDArray[np.uint8], classes: int, name: str) -> npt.NDArray[np.int64]:
+def check_classes(label: npt.NDArray[np.unsignedinteger], classes: int, name: str) -> npt.NDArray[np.int64]:
     """Pixels of each class in a label, (classes,) int64; ValueError when it holds a class that does not exist."""
-    pixels = np.bincount(label.ravel(), minlength=256)
-    beyond = np.flatnonzero(pixels[classes:IGNORE])
+    pixels = np.bincount(label.ravel(), minlength=max(256, classes))
+    beyond = np.flatnonzero(pixels[classes : IGNORE if label.ndim else None])  # a whole image is not left out
     if beyond.size:
         value = classes + int(beyond[0])
         raise ValueError(

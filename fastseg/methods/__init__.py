@@ -11,54 +11,11 @@ from typing import ClassVar, Literal, Protocol
 from fastseg.data.augment import Normalisation
 from fastseg.data.batches import Batch
 from fastseg.frames import LabelledImages
+from fastseg.methods.settings import LoopConfig, OptimConfig
 from fastseg.tensors import Module, Tensor
 from fastseg.transfer import Transfer
 
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """How the training loop runs, whatever the method.
-
-    optimizer       sgd or adamw
-    momentum        of sgd
-    weight_decay    of every parameter
-    schedule        constant; poly: (1 - step / steps)^0.9; cosine: (1 + cos(pi step / steps)) / 2
-    warmup          steps over which the rate first rises linearly
-    clip            largest L2 norm of the gradient, 0 = any
-    class_weights   none, or median: median frequency / frequency
-    precision       float32, bf16 or fp16 autocast; auto = bf16 on a GPU, float32 on a CPU
-    device          cpu, cuda, cuda:1, ...; auto = cuda where there is one
-    workers         processes that read images, 0 = none; any number gives the same batches
-    threads         of torch on the CPU, 0 = torch's own choice
-    save_every      steps between checkpoints
-    log_every       steps between lines of metrics.jsonl
-    eval_every      steps between evaluations on `eval_split`, 0 = never
-    eval_split      the split to evaluate on
-    """
-
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: Literal["constant", "poly", "cosine"] = "constant"
-    warmup: int = 0
-    clip: float = 10.0
-    class_weights: Literal["none", "median"] = "none"
-    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
-    device: str = "auto"
-    workers: int = 2
-    threads: int = 0
-    save_every: int = 1000
-    log_every: int = 10
-    eval_every: int = 0
-    eval_split: str = "val"
-
-    def __post_init__(self) -> None:
-        for name in ("weight_decay", "warmup", "clip", "workers", "threads", "eval_every"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"loop.{name} must not be negative; got {getattr(self, name)}")
-        for name in ("save_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"loop.{name} must be at least 1; got {getattr(self, name)}")
+__all__ = ["LoopConfig", "Method", "OptimConfig", "Start", "TransferConfig", "check_training", "parse_size"]
 
 
 @dataclass(frozen=True)
@@ -111,11 +68,11 @@ class Method(Protocol):
     @property
     def batch(self) -> int: ...
     @property
-    def lr(self) -> float: ...
-    @property
     def resume(self) -> bool: ...
     @property
     def seed(self) -> int: ...
+    @property
+    def optim(self) -> OptimConfig: ...
     @property
     def loop(self) -> LoopConfig: ...
 
@@ -131,12 +88,12 @@ class Method(Protocol):
         """The network as training begins."""
         ...
 
-    def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
-        """The batches of steps start .. steps - 1."""
+    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """The batches of steps start .. steps - 1: rows rank * n .. of each, n = batch / world."""
         ...
 
     def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
-        """The scalar to minimise, of normalised images (N, 3, H, W) and labels (N, H, W)."""
+        """The scalar to minimise, of normalised images (N, 3, H, W) and labels (N, H, W), or (N,) of whole images."""
         ...
 
 
@@ -149,9 +106,9 @@ def parse_size(text: str) -> tuple[int, int]:
     return size
 
 
-def check_training(steps: int, batch: int, lr: float) -> None:
+def check_training(steps: int, batch: int, optim: OptimConfig) -> None:
     """None; ValueError for a training that cannot be."""
     if steps < 1 or batch < 1:
         raise ValueError(f"--steps and --batch must be at least 1; got {steps} and {batch}")
-    if not 0 < lr < float("inf"):
-        raise ValueError(f"--lr must be a positive number; got {lr}")
+    if optim.accumulate > batch:
+        raise ValueError(f"optim.accumulate cannot be more than the {batch} images of a batch; got {optim.accumulate}")

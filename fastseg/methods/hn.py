@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from fastseg.data.augment import AugmentConfig
 from fastseg.data.batches import Batch, Recipe, batches
 from fastseg.frames import LabelledImages
-from fastseg.methods import LoopConfig, Start, check_training, parse_size
+from fastseg.methods import LoopConfig, OptimConfig, Start, check_training, parse_size
 from fastseg.tensors import Module, Tensor
 
 
@@ -18,14 +18,13 @@ from fastseg.tensors import Module, Tensor
 class HN:
     """Pre-train any segmentation network on HN-labels; the defaults are the paper's, and the spec's where it is silent.
 
-    root        the output folder of pipelines.make_hn_labels
+    root        the output folder of pipelines.make_hn_labels, or a folder of several such folders
     data        label shards, the one kind of data
     out         the folder for checkpoints and metrics
     network     decoder/encoder, see fastseg.nets.build_network
     size        HEIGHTxWIDTH that images and labels are resized to
     steps       in all, those of a resumed run included
     batch       images a step
-    lr          the greatest learning rate
     init_from   weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME; empty = random
     resume      go on from the last good checkpoint in `out`
     seed        of everything random: weights, order, augmentation, dropout
@@ -40,24 +39,24 @@ class HN:
     size: str = "424x560"
     steps: int = 200_000
     batch: int = 4
-    lr: float = 1e-3
     init_from: str = ""
     resume: bool = False
     seed: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self) -> None:
-        check_training(self.steps, self.batch, self.lr)
+        check_training(self.steps, self.batch, self.optim)
         parse_size(self.size)
         if self.loop.eval_every:
             raise ValueError("loop.eval_every is for segment: label shards have no second split")
 
     def examples(self) -> LabelledImages:
         """The shards' colour images with their HN-labels."""
-        from fastseg.data.shards import HNShards
+        from fastseg.data.hn_runs import open_runs
 
-        return HNShards(self.root)
+        return open_runs(self.root)
 
     def validation(self) -> None:
         """None: HN-labels are a means, not an end."""
@@ -69,10 +68,10 @@ class HN:
 
         return start(self.network, classes, self.seed, self.init_from)
 
-    def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
-        """The batches of steps start .. steps - 1."""
+    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """The batches of steps start .. steps - 1: this rank's rows of each."""
         recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment)
-        return batches(examples, recipe, start, self.steps, self.loop.workers)
+        return batches(examples, recipe, start, self.steps, self.loop.workers, rank=rank, world=world)
 
     def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
         """Softmax cross-entropy over the pixels with a label."""

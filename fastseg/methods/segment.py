@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,8 @@ import numpy.typing as npt
 from fastseg.data.augment import AugmentConfig
 from fastseg.data.batches import Batch, Recipe, batches
 from fastseg.data.sources import Labelled
-from fastseg.frames import LabelledImages
-from fastseg.methods import LoopConfig, Start, TransferConfig, check_training, parse_size
+from fastseg.frames import Camera, LabelledFrames, LabelledImages
+from fastseg.methods import LoopConfig, OptimConfig, Start, TransferConfig, check_training, parse_size
 from fastseg.tensors import Module, Tensor
 
 
@@ -30,7 +30,6 @@ class Segment:
     size        HEIGHTxWIDTH that images and labels are resized to
     steps       in all, those of a resumed run included
     batch       images a step
-    lr          the greatest learning rate
     init_from   weights to start from, all but the classifier: a checkpoint folder, a .safetensors or .pth file,
                 timm:NAME; empty = random
     transfer    which weights come over, what stays frozen, cross-stitch
@@ -48,16 +47,16 @@ class Segment:
     size: str = "360x480"
     steps: int = 40_000
     batch: int = 4
-    lr: float = 1e-3
     init_from: str = ""
     transfer: TransferConfig = field(default_factory=TransferConfig)
     resume: bool = False
     seed: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self) -> None:
-        check_training(self.steps, self.batch, self.lr)
+        check_training(self.steps, self.batch, self.optim)
         parse_size(self.size)
 
     def examples(self) -> LabelledImages:
@@ -80,10 +79,10 @@ class Segment:
 
         return start(self.network, classes, self.seed, self.init_from, self.transfer)
 
-    def batches(self, examples: LabelledImages, start: int) -> Iterator[Batch]:
-        """The batches of steps start .. steps - 1."""
+    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """The batches of steps start .. steps - 1: this rank's rows of each."""
         recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment)
-        return batches(examples, recipe, start, self.steps, self.loop.workers)
+        return batches(examples, recipe, start, self.steps, self.loop.workers, rank=rank, world=world)
 
     def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
         """Softmax cross-entropy over the pixels with a label."""
@@ -105,7 +104,8 @@ class Few:
         if not count.isdecimal() or not 1 <= int(count) <= len(whole):
             raise ValueError(f"--split NAME:COUNT takes 1 to {len(whole)} images here; got {count!r}")
         order = np.random.default_rng((seed, len(whole))).permutation(len(whole))
-        return cls(whole, tuple(sorted(int(index) for index in order[: int(count)])))
+        kept = tuple(sorted(int(index) for index in order[: int(count)]))
+        return FewFrames(whole, kept) if hasattr(whole, "depth") else cls(whole, kept)
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -118,5 +118,16 @@ class Few:
     def __len__(self) -> int:
         return len(self.chosen_indices)
 
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.unsignedinteger]]:
         return self.whole[self.chosen_indices[index]]
+
+
+@dataclass(frozen=True)
+class FewFrames(Few):
+    """Some of a set's labelled images, of a set that has depth beside them (LabelledFrames)."""
+
+    def depth(self, index: int) -> npt.NDArray[np.float32]:
+        return cast(LabelledFrames, self.whole).depth(self.chosen_indices[index])
+
+    def camera(self, index: int) -> Camera | None:
+        return cast(LabelledFrames, self.whole).camera(self.chosen_indices[index])

@@ -49,8 +49,8 @@ def _row(index: int) -> dict[str, object]:
 def test_the_defaults_are_the_papers() -> None:
     method = HN(Path("labels"), Path("run"))
     assert (method.network, method.size, method.steps, method.batch) == ("segnet/vgg16_bn", "424x560", 200_000, 4)
-    assert (method.lr, method.loop.momentum, method.loop.weight_decay) == (1e-3, 0.9, 5e-4)
-    assert method.loop.optimizer == "sgd"
+    assert (method.optim.lr, method.optim.momentum, method.optim.weight_decay) == (1e-3, 0.9, 5e-4)
+    assert method.optim.optimizer == "sgd"
 
 
 def test_shards_to_pre_training_to_segmentation(shards: Path, tmp_path: Path) -> None:
@@ -89,11 +89,11 @@ def _camvid(root: Path) -> Path:
     [
         (["--size", "32"], "--size is HEIGHTxWIDTH"),
         (["--steps", "0"], "at least 1"),
-        (["--lr", "-1"], "positive number"),
+        (["--optim.lr", "-1"], "positive number"),
         (["--network", "unet/resnet81"], "nearest known"),
         (["--init-from", "nowhere"], "no such checkpoint folder"),
         (["--batch", "9"], "there are 5"),
-        (["--loop.clip", "-1"], "must not be negative"),
+        (["--optim.clip", "-1"], "must not be negative"),
         (["--loop.device", "cuda:99999x"], "device is auto, cpu, cuda"),
         (["--augment.flip", "2"], "probability"),
         (["--colour", "red"], "colour"),
@@ -113,8 +113,8 @@ def test_a_folder_without_shards_is_refused(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_a_method_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(["hm"]) == 2 and "hn|segment" in capsys.readouterr().err
-    assert train(["--help"]) == 0 and "hn|segment" in capsys.readouterr().out
+    assert train(["hm"]) == 2 and "hn|segment|classify" in capsys.readouterr().err
+    assert train(["--help"]) == 0 and "hn|segment|classify" in capsys.readouterr().out
 
 
 def test_the_program_takes_a_configuration_as_an_object(shards: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def _camvid(root: Path, count: int) -> Path:
 def test_the_defaults_are_the_papers() -> None:
     method = Segment("camvid", Path("images"), Path("run"))
     assert (method.network, method.size, method.steps, method.batch) == ("segnet/vgg16_bn", "360x480", 40_000, 4)
-    assert (method.lr, method.loop.momentum, method.loop.weight_decay) == (1e-3, 0.9, 5e-4)
+    assert (method.optim.lr, method.optim.momentum, method.optim.weight_decay) == (1e-3, 0.9, 5e-4)
 
 
 def test_a_few_images_are_drawn_by_the_seed(tmp_path: Path) -> None:
