@@ -16,6 +16,7 @@ from benchmarks.rows import OURS
 pytestmark = pytest.mark.torch
 
 
+@pytest.mark.slow
 def test_a_small_run_writes_a_row_a_contestant_and_number_of_workers(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     before = set(active_children())
