@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from fastseg.distributed import Group
     from fastseg.loop import Run
+    from fastseg.stop import StopRequest
     from fastseg.transfer import Transfer
 
 SURVEY = 2000
@@ -68,10 +69,12 @@ def _fit(method: Method, examples: LabelledImages, validation: LabelledImages | 
         raise ValueError(f"loop.eval_split {method.loop.eval_split} has other classes than the images to train on")
     state = _begin(method, examples, fingerprint, pixels, group)
     first = state.step
-    if first >= method.steps:
+    if first >= method.steps and not state.unscored:
         print(f"{method.out} is trained already: {first} of {method.steps} steps", flush=True)
         return 0
-    score = (lambda: _score(state, validation)) if validation is not None and method.loop.eval_every else None
+    score = (
+        (lambda stop: _score(state, validation, stop)) if validation is not None and method.loop.eval_every else None
+    )
     figures, track = (method.out / "metrics.jsonl", method.loop.track) if group.first else (None, "none")
     with (
         tracking(track, method.out, plain_config(method), first) as tracker,
@@ -153,14 +156,16 @@ def _report(moved: Transfer, out: Path) -> None:
     (out / "transfer.json").write_text(json.dumps(moved.as_json(), indent=1) + "\n")
 
 
-def _score(state: Run, validation: LabelledImages) -> dict[str, Any]:
+def _score(state: Run, validation: LabelledImages, stop: StopRequest) -> dict[str, Any]:
     import numpy as np
 
     from fastseg.evaluate import confusion_of
     from fastseg.methods import parse_size
     from fastseg.metrics import scores
+    from fastseg.stop import Watched
 
-    mine = Few(validation, state.group.share(len(validation)))
+    alone = state.group.world == 1  # several processes stop together, after the evaluation
+    mine = Watched(validation, stop) if alone else Few(validation, state.group.share(len(validation)))
     if isinstance(state.method, Classify):
         with state.best(), state.autocast():
             ranked = state.group.total_counts(state.method.ranked(state.net, mine, state.normalisation))
