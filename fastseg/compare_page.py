@@ -22,11 +22,11 @@ def write_page(plan: Plan, content: dict[str, Any], found: list[Summary]) -> Non
     for name, chart in drawn.items():
         replace_file(plan.out / f"{name}.svg", alone(chart).encode())
     protocol = content["protocol"]
-    best = max(found, key=lambda each: float(each.values("miou").mean()))
     tiles = [
-        ("highest mean mIoU", f"{best.values('miou').mean():.1f} %"),
-        ("of variant", best.variant),
+        ("variants", f"{len(plan.study.variants)}"),
+        ("seeds", f"{len(plan.study.seeds)}"),
         ("trainings", protocol["trainings"]),
+        ("labelled images", ", ".join(map(str, protocol["images"]["used"]))),
         ("images scored", f"{protocol['images']['scored']}"),
     ]
     cards = (tag("div", chart, class_="card") for chart in drawn.values())
