@@ -222,7 +222,7 @@ def _those_of(out: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_a_process_that_falls_silent_ends_the_others_within_the_time_out(tmp_path: Path) -> None:
-    first, second = _ranks(tmp_path, "hang", "timeout=10")
+    first, second = _ranks(tmp_path, "hang", "timeout=40")
     try:
         code, _, said = _ended([first])[0]
         assert code == 1 and "another process of the run ended or fell silent" in said
