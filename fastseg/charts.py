@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,17 +10,25 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseg.frames import Camera
-from fastseg.report import Markup, hex_colour, tag
+from fastseg.report import STYLE, Markup, hex_colour, tag
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a chart: its name, a CSS colour, and points (N, 2) of x and y."""
+    """One line of a chart: its name, a CSS colour, points (N, 2) of x and y, and a band of +- spread (N,) around it."""
 
     name: str
     colour: str
     points: npt.NDArray[np.floating]
     dashed: bool = False
+    spread: npt.NDArray[np.floating] | None = None
+
+    def band(self) -> npt.NDArray[np.float64]:
+        """The band's outline (2 N, 2), along its top and back along its bottom; the line itself where there is none."""
+        if self.spread is None:
+            return np.asarray(self.points, np.float64)
+        up = np.stack([np.zeros(len(self.points)), self.spread], 1)
+        return np.concatenate([self.points + up, (self.points - up)[::-1]])
 
 
 def svg(width: float, height: float, *children: object, class_: str = "chart", label: str = "") -> Markup:
@@ -108,37 +117,59 @@ def pyramid(
 
 
 def curves(lines: Sequence[Curve], title: str, x_name: str, y_name: str) -> Markup:
-    """A line chart of the curves with axes from their joint range and a legend; 560 x 300 units."""
+    """A line chart of the curves with axes from their joint range and a legend; 560 x 300 units, taller for many."""
     kept = [c for c in lines if len(c.points)]
     if not kept:
         return svg(560, 300, _text(4, 16, title, "head"), _text(280, 150, "no values", "mid"), label=title)
-    joint = np.concatenate([c.points for c in kept])
+    joint = np.concatenate([c.band() for c in kept])
     (x0, y0), (x1, y1) = joint.min(axis=0), joint.max(axis=0)
     y0 = min(float(y0), 0.0)
     span = np.array([max(x1 - x0, 1e-9), max(y1 - y0, 1e-9)])
+    legend = 15.0 * max(0, (len(kept) - 1) // 3 - 1)  # below the two rows that there is room for
 
     def placed(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-        return np.asarray(np.array([48.0, 262.0]) + (points - (x0, y0)) / span * np.array([496.0, -196.0]), np.float64)
+        scaled = (points - (x0, y0)) / span * np.array([496.0, -196.0])
+        return np.asarray(np.array([48.0, 262.0 + legend]) + scaled, np.float64)
 
-    parts = [_text(4, 16, title, "head"), _text(296, 296, x_name, "mid"), _text(544, 16, y_name, "end")]
+    parts = [_text(4, 16, title, "head"), _text(296, 296 + legend, x_name, "mid"), _text(544, 16, y_name, "end")]
     for y in np.linspace(y0, y1, 5):
         at = float(placed(np.array([[x0, y]]))[0, 1])
         parts += [_line(48, at, 544, at, class_="axis"), _text(42, at + 4, f"{y:.3g}", "end")]
-    parts += [_text(float(placed(np.array([[x, y0]]))[0, 0]), 278, f"{x:.4g}", "mid") for x in np.linspace(x0, x1, 5)]
+    for x in np.linspace(x0, x1, 5):
+        parts.append(_text(float(placed(np.array([[x, y0]]))[0, 0]), 278 + legend, f"{x:.4g}", "mid"))
+    for curve in kept:
+        if curve.spread is not None:
+            outline = _points(placed(curve.band()))
+            parts.append(tag("polygon", points=outline, fill=curve.colour, opacity=0.15, stroke="none"))
     for k, curve in enumerate(kept):
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed(curve.points))
-        dash = {"stroke_dasharray": "5 4"} if curve.dashed else {}
-        style: dict[str, object] = {
-            "fill": "none",
-            "stroke": curve.colour,
-            "stroke_width": 2,
-            "stroke_linejoin": "round",
-            **dash,
-        }
-        parts.append(tag("polyline", points=path, **style))
+        style = _stroke(curve)
+        parts.append(tag("polyline", points=_points(placed(curve.points)), **style))
         x, y = 48 + 165 * (k % 3), 34 + 15 * (k // 3)
         parts += [_line(x, y, x + 18, y, **style), _text(x + 24, y + 4, curve.name)]
-    return svg(560, 300, *parts, label=title)
+    return svg(560, 300 + legend, *parts, label=title)
+
+
+def _points(placed: npt.NDArray[np.float64]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
+
+
+def _stroke(curve: Curve) -> dict[str, object]:
+    dash = {"stroke_dasharray": "5 4"} if curve.dashed else {}
+    return {"fill": "none", "stroke": curve.colour, "stroke_width": 2, "stroke_linejoin": "round", **dash}
+
+
+def alone(chart: Markup) -> str:
+    """The chart as an SVG file of its own, in the page's light colours on white."""
+    colours = dict(re.findall(r"--(\w+):(#\w+)", STYLE.partition("}")[0]))
+    text = re.sub(r"var\(--(\w+)\)", lambda match: colours[match[1]], str(chart))
+    style = (
+        f"text{{font:12px sans-serif;fill:{colours['ink']}}}.head{{font-weight:600}}.mid{{text-anchor:middle}}"
+        f".end{{text-anchor:end}}.axis{{stroke:{colours['line']}}}svg{{background:{colours['paper']}}}"
+    )
+    return (
+        text.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f"><style>{style}</style>", 1)
+        + "\n"
+    )
 
 
 def up_arrow(up: npt.NDArray[np.floating], height: int, width: int, camera: Camera | None = None) -> Markup:

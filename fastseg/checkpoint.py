@@ -27,7 +27,7 @@ class CheckpointError(ValueError):
 class Record:
     """What stands in checkpoint.json beside the checksums.
 
-    method          the method that trained it (hn, segment)
+    method          the method that trained it (hn, segment, classify)
     network         its name, as `build_network` takes it
     classes         the class names, in label order
     size            (height, width) of the training images

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import errno
 import importlib
 import re
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 VERBS = {
     "demo": ("fastseg.demo", "rooms to labels to a trained network, on two CPU cores, with a report"),
-    "train": ("fastseg.train", "train a network on HN-labels (hn) or on a segmentation set (segment)"),
+    "train": ("fastseg.train", "train on HN-labels (hn), a segmentation set (segment) or whole images (classify)"),
+    "compare": ("fastseg.compare", "a study: variants x numbers of labelled images x seeds, with table and curves"),
     "evaluate": ("fastseg.evaluate", "score a checkpoint on a segmentation set"),
     "predict": ("fastseg.predict", "segment images, folders and videos with a checkpoint"),
     "export": ("fastseg.export", "a checkpoint as safetensors, timm, smp, ONNX or torch.export, with a model card"),
@@ -55,7 +57,7 @@ def run(
 
     `--config file.yaml` gives fields, flags override it; `positional` names fields that may be given without a flag.
     A user's mistake (ValueError, a file that is missing or may not be read) becomes one sentence on stderr and exit
-    code 2, a full disk exit code 1; `--debug` shows the traceback instead.
+    code 2, a full disk or a lost data worker exit code 1; `--debug` shows the traceback instead.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     prog = prog or _program(config_type)
@@ -69,7 +71,9 @@ def run(
         if debug:
             raise
         print(f"{prog}: {_sentence(error)}", file=sys.stderr)
-        return 1 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else 2
+        lost = isinstance(error, ChildProcessError | TimeoutError)  # a data worker that died or hung
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+        return 1 if lost or full else 2
 
 
 def _parse(config_type: type[Config], words: list[str], positional: tuple[str, ...], prog: str) -> Config:
@@ -91,6 +95,22 @@ def _parse(config_type: type[Config], words: list[str], positional: tuple[str, .
         raise ValueError(_reworded(str(error))) from error
     made = parser.instantiate(values)
     return config_type(**{field.name: made[field.name] for field in fields(config_type)})  # type: ignore[arg-type]
+
+
+def typed(config_type: type[Config], values: Mapping[str, Any], where: str) -> Config:
+    """The dataclass made of plain values; ValueError in one sentence that begins with `where`."""
+    from argparse import ArgumentError
+
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(config_type)
+    try:
+        made = parser.instantiate(parser.parse_object(copy.deepcopy(dict(values))))
+        return config_type(**{field.name: made[field.name] for field in fields(config_type)})  # type: ignore[arg-type]
+    except (ArgumentError, ValueError, TypeError, KeyError) as error:
+        line = _reworded(str(error)).replace("the --config file has an unknown key", "unknown key")
+        raise ValueError(f"{where}: {line.replace('--', '')}") from error
 
 
 def _joined(config_type: type[Any], words: list[str], positional: tuple[str, ...]) -> list[str]:
@@ -146,16 +166,23 @@ def _reworded(message: str) -> str:
     """The parser's message in the words of the command line: one line, `--field`, types by their names."""
     line = re.sub(r"<class '([\w.]+)'>", r"\1", " ".join(message.split())).replace("typing.", "")
     line = re.sub(r'Parser key "([\w.]+)": ', r"--\1: ", line)
-    line = re.sub(r"^Option '([\w.]+)' is not accepted", r"the --config file has an unknown key '\1'", line)
+    line = re.sub(r"Problem with given class_path '[\w.]+': ", "", line)
+    line = re.sub(r"Group '([\w.]+)' does not accept option '([\w.]+)'", r"Option '\1.\2' is not accepted", line)
+    line = re.sub(r"Option '([\w.]+)' is not accepted", r"the --config file has an unknown key '\1'", line)
     line = re.sub(r"^Unexpected config:.*", "the --config file must hold lines `option: value`", line)
     line = re.sub(r"Does not validate against any of the Union subtypes .*Given value: (.*)", _union, line)
     line = re.sub(r"Expected an? (.+?)\. Got value: (.*)", r"expected \1; got \2", line)
     line = re.sub(r"Literal\[([^]]*)\]", _choices, line)
+    line = re.sub(r"expected ((?:[\w-]+ or )+[\w-]+); got '?([\w-]+)'?$", _hinted, line)
     return re.sub(r"the following arguments are required: ([\w., ]+)", _missing, line)
 
 
 def _choices(match: re.Match[str]) -> str:
     return " or ".join(word.strip(" '\"") for word in match[1].split(","))
+
+
+def _hinted(match: re.Match[str]) -> str:
+    return match[0] + _nearest(match[2], match[1].split(" or "))
 
 
 def _missing(match: re.Match[str]) -> str:
@@ -164,7 +191,7 @@ def _missing(match: re.Match[str]) -> str:
 
 
 def _union(match: re.Match[str]) -> str:
-    kinds = [kind for kind in re.findall(r"- Expected an? ([^-]+?)(?:\.| -| Given|$)", match[0]) if kind != "NoneType"]
+    kinds = [kind for kind in re.findall(r"- Expected an? (.+?)(?:\.| - | Given|$)", match[0]) if kind != "NoneType"]
     return f"expected {' or '.join(kinds)}; got {match[1]}" if kinds else match[0]
 
 

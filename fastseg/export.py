@@ -30,12 +30,16 @@ class Export:
                 folder that segmentation-models-pytorch's from_pretrained loads; onnx: images to logits, checked with
                 onnxruntime; torch: a torch.export program
     size        HEIGHTxWIDTH of the images that onnx and torch take, empty = as in training
+    scores      a file that `fastseg evaluate --json` wrote, for the model card
+    licence     of the weights, for the model card; empty = it names what has to be looked up
     """
 
     checkpoint: Path
     out: Path
     form: Form = "safetensors"
     size: str = ""
+    scores: Path | None = None
+    licence: str = ""
 
 
 def main(config: Export) -> int:
@@ -43,12 +47,14 @@ def main(config: Export) -> int:
     from fastseg.checkpoint import load
     from fastseg.inference import restored
     from fastseg.methods import parse_size
+    from fastseg.model_card import model_card
 
     found = load(config.checkpoint)
+    card = model_card(found, config.licence, config.scores)
     size = parse_size(config.size) if config.size else found.record.size
     config.out.mkdir(parents=True, exist_ok=True)
     path = export(found, restored(found), config.form, config.out, size)
-    (config.out / "MODEL_CARD.md").write_text(model_card(found))
+    (config.out / "MODEL_CARD.md").write_text(card)
     print(f"{path} written and checked; {config.out / 'MODEL_CARD.md'} says what it is")
     return 0
 
@@ -91,7 +97,8 @@ def _timm(found: Checkpoint, net: Module, out: Path) -> Path:
     from fastseg.weights import Source
 
     target = model.state_dict()
-    encoder = {key: value for key, value in found.weights.items() if key.startswith("encoder.")}
+    own = ("encoder.", "net.encoder.")  # of a cross-stitched network the encoder that was trained
+    encoder = {key: value for key, value in found.weights.items() if key.startswith(own)}
     moved = carry(Source(str(found.path), encoder, None), target, set())
     if moved.dropped or moved.reshaped:
         raise ValueError(f"{found.path}: timm's {name} has no place for {(moved.dropped + moved.reshaped)[0]}")
@@ -174,45 +181,6 @@ def _same(written: dict[str, Tensor], read: dict[str, Tensor], path: Path) -> No
 
     if written.keys() != read.keys() or not all(torch.equal(value.cpu(), read[key]) for key, value in written.items()):
         raise ValueError(f"{path}: what was written does not read back as it was")
-
-
-def model_card(found: Checkpoint) -> str:
-    """Markdown: the network, its data and settings, what it was scored at, and what a user must look up."""
-    record = found.record
-    config = dict(record.config)
-    run_metrics = found.path.parent / "metrics.jsonl"
-    lines = [json.loads(line) for line in run_metrics.read_text().splitlines()] if run_metrics.exists() else []
-    scored = [line for line in lines if "miou" in line][-1:]
-    data = config.get("root", "unknown")
-    rows = [
-        ("network", record.network), ("classes", f"{len(record.classes)}: {', '.join(record.classes)}"),
-        ("method", record.method), ("trained on", f"{config.get('data', record.method)} at {data}"),
-        ("steps", f"{record.step}, batch {config.get('batch')}"), ("image size", "x".join(map(str, record.size))),
-        ("normalisation", f"mean {record.normalisation.mean}, std {record.normalisation.std}, of RGB in [0, 1]"),
-        ("started from", config.get("init_from") or "random weights"),
-        ("scores in training", json.dumps(scored[0]) if scored else "none were taken"),
-        ("versions", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
-    ]  # fmt: skip
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
-    settings = json.dumps(config, indent=1, sort_keys=True)
-    return (
-        f"# {record.network}, step {record.step}\n\n| | |\n|---|---|\n{table}\n\n"
-        "Licence: the weights inherit the terms of the images, labels and published weights they were trained from; "
-        "fastseg's own licence (Apache-2.0) covers its code alone.\n\n"
-        f"{_data_counts(Path(str(data)))}## Settings\n\n```json\n{settings}\n```\n"
-    )
-
-
-def _data_counts(root: Path) -> str:
-    """What a label run says of its frames, labelled and rejected by reason; empty for other data."""
-    path = root / "run.json"
-    if not path.is_file():
-        return ""
-    counts = json.loads(path.read_text()).get("counts") or {}
-    rejected = ", ".join(f"{name} {count}" for name, count in counts.get("rejected", {}).items()) or "none"
-    return (
-        f"## Data\n\n{counts.get('labels')} of {counts.get('frames')} frames were labelled; rejected: {rejected}.\n\n"
-    )
 
 
 def cli(argv: Sequence[str] | None = None) -> int:

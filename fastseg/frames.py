@@ -109,7 +109,10 @@ class FrameSource(Protocol):
 
 
 class LabelledImages(Protocol):
-    """A map-style set: `self[i]` is (image uint8 (H, W, 3) RGB, label uint8 (H, W), 255 = ignore)."""
+    """A map-style set: `self[i]` is (image uint8 (H, W, 3) RGB, label uint8 (H, W), 255 = ignore).
+
+    In a set of whole images the label is the image's one class, () uint16.
+    """
 
     @property
     def class_names(self) -> Sequence[str]: ...
@@ -118,7 +121,7 @@ class LabelledImages(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]: ...
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.unsignedinteger]]: ...
 
 
 class LabelledFrames(LabelledImages, Protocol):
@@ -131,3 +134,9 @@ class LabelledFrames(LabelledImages, Protocol):
     def depth(self, index: int) -> npt.NDArray[np.float32]: ...
 
     def camera(self, index: int) -> Camera | None: ...
+
+
+class LabelledInstances(LabelledImages, Protocol):
+    """Labelled images whose things are numbered: `instances(i)` (H, W) integers, 0 = none, unique within a class."""
+
+    def instances(self, index: int) -> npt.NDArray[np.unsignedinteger]: ...

@@ -77,8 +77,10 @@ def predictions(
 
 def scores_of(net: Module, images: Tensor, normalisation: Normalisation) -> Tensor:
     """Logits (N, classes, h, w) float32 of images (N, 3, h, w) uint8."""
-    from fastseg.nets import logits
+    from fastseg.nets import Classifier, logits
 
+    if isinstance(net, Classifier):
+        raise ValueError("the checkpoint's network names whole images (train classify); here pixels are to be labelled")
     return logits(net, normalisation(images)).float()
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,8 +29,8 @@ class Journal:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             _cut(path, start)
-        file = path or Path(os.devnull)
-        self._file = file.open("a", encoding="utf-8")
+        self._path = path or Path(os.devnull)
+        self._file = self._path.open("a", encoding="utf-8")
         self._what, self._steps, self._said = what, steps, 0.0
         self._tracker = tracker
         self._bar = _bar(what, start, steps) if sys.stdout.isatty() else None
@@ -40,7 +41,8 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._bar is not None:
             self._bar.stop()
-        self._file.close()
+        with suppress(OSError):  # each line was flushed as it was written, and told then if the disk was full
+            self._file.close()
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record; NaN and infinity are written as null."""
@@ -48,8 +50,11 @@ class Journal:
             key: None if value != value or value in (float("inf"), -float("inf")) else value
             for key, value in record.items()
         }
-        self._file.write(json.dumps(plain) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(plain) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
         if self._tracker is not None:
             figures = {key: value for key, value in plain.items() if value is not None and key != "step"}
             self._tracker.write(int(record["step"]), figures)

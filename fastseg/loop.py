@@ -6,7 +6,7 @@ import json
 import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +21,10 @@ from fastseg.distributed import Group
 from fastseg.journal import Journal
 from fastseg.losses import labelled_mass
 from fastseg.methods import Method
+from fastseg.nets import CrossStitch
 from fastseg.optim import clip, gradient_norm, optimiser, rate, set_rate
 from fastseg.speed import Meter
-from fastseg.stop import StopRequest
+from fastseg.stop import Stopped, StopRequest
 
 PATIENCE = 10
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -42,6 +43,7 @@ class Run:
     step: int = 0
     epoch: int = 0
     skipped: int = 0
+    unscored: bool = False
     bad: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -144,12 +146,26 @@ def add_gradients(run: Run, batch: Batch) -> Tensor:
     counts = shares(labels, run.weight, run.group)
     for images, part, share in zip(batch.images.tensor_split(count), labels, counts, strict=True):
         seen = run.normalisation(images.to(run.device, non_blocking=True)).to(memory_format=torch.channels_last)
-        with run.autocast():
+        with run.autocast(), large_enough(len(seen)):
             loss = run.loss(run.net, seen, part, run.weight)
         loss = loss if share is None else loss * share
         torch.autograd.backward(run.scaler.scale(loss))
         total += loss.detach()
     return total
+
+
+@contextmanager
+def large_enough(images: int) -> Iterator[None]:
+    """A context in which a batch that batch normalisation cannot take, one value a channel, is told as such."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            f"this network's batch normalisation needs more than {images} image at a time; give a larger --batch, "
+            "a smaller --optim.accumulate or a larger --size"
+        ) from error
 
 
 def shares(parts: Sequence[Tensor], weight: Tensor | None, group: Group) -> list[Tensor | None]:
@@ -173,37 +189,74 @@ def train_steps(
     stream: Iterator[Batch],
     journal: Journal,
     save: Callable[[], None],
-    score: Callable[[], dict[str, Any]] | None,
+    score: Callable[[StopRequest], dict[str, Any]] | None,
 ) -> int:
-    """The exit code: 0 done, 1 ten non-finite steps in a row, 128 + signal when told to stop (saved first)."""
-    loop = run.method.loop
+    """The exit code: 0 done, 1 ten non-finite steps in a row, 128 + signal when told to stop (saved first).
+
+    A stop waits for the step that is being computed, and for nothing else: neither for data nor for an evaluation,
+    which the run makes up for when it goes on.
+    """
+    alone, saved, told = run.group.world == 1, run.step, 0
     with StopRequest() as stop, closing(stream):  # type: ignore[type-var]
         meter = Meter(run.device)
+        if score and run.unscored:
+            _score(run, journal, score, stop)
         while run.step < run.method.steps:
-            with meter.waiting():
-                batch = next(stream)
-            figures = take_step(run, batch)
-            run.step, run.epoch = batch.step + 1, batch.epoch
-            meter.seen(len(batch.ids) * run.group.world)
-            if not _watch(run, batch, bool(figures.pop("skipped")), journal):
-                return 1
-            journal.advance(run.step)
-            if run.step % loop.log_every == 0 or run.step == run.method.steps:
-                _log(run, journal, figures, meter.read())
-            if score and (run.step % loop.eval_every == 0 or run.step == run.method.steps):
-                journal.write({"step": run.step, "epoch": run.epoch, **score()})
-            told = run.group.largest(stop.signal)
-            if run.step % loop.save_every == 0 or run.step == run.method.steps or told:
+            try:
+                with stop.at_once(alone), meter.waiting():
+                    batch = next(stream)
+            except Stopped:
+                told = stop.signal
+            else:
+                if not _advance(run, batch, journal, meter):
+                    return 1
+                if score and _due(run, run.method.loop.eval_every):
+                    _score(run, journal, score, stop)
+                told = run.group.largest(stop.signal)
+            if run.step > saved and (told or _due(run, run.method.loop.save_every)):
                 save()
+                saved = run.step
             if told and run.step < run.method.steps:
-                name = signal.Signals(told).name
-                journal.say(f"stopped by {name} after step {run.step}; --resume goes on from here")
-                return 128 + told
+                break
+        told = told or stop.signal * run.unscored
+        if told and (run.unscored or run.step < run.method.steps):
+            name = signal.Signals(told).name
+            journal.say(f"stopped by {name} after step {run.step}; --resume goes on from here")
+            return 128 + told
     return 0
 
 
+def _due(run: Run, every: int) -> bool:
+    return run.step % every == 0 or run.step == run.method.steps
+
+
+def _advance(run: Run, batch: Batch, journal: Journal, meter: Meter) -> bool:
+    """Whether to go on after the batch's step, which the journal was told of."""
+    figures = take_step(run, batch)
+    run.step, run.epoch = batch.step + 1, batch.epoch
+    meter.seen(len(batch.ids) * run.group.world)
+    if not _watch(run, batch, bool(figures.pop("skipped")), journal):
+        return False
+    journal.advance(run.step)
+    if _due(run, run.method.loop.log_every):
+        _log(run, journal, figures, meter.read())
+    return True
+
+
+def _score(run: Run, journal: Journal, score: Callable[[StopRequest], dict[str, Any]], stop: StopRequest) -> None:
+    """None; the scores are written, or still to be made (run.unscored) where a stop was asked for meanwhile."""
+    run.unscored = True
+    try:
+        found = score(stop)
+    except Stopped:
+        return
+    run.unscored = False
+    journal.write({"step": run.step, "epoch": run.epoch, **found})
+
+
 def _log(run: Run, journal: Journal, figures: dict[str, float], speed: dict[str, float]) -> None:
-    journal.write({"step": run.step, "epoch": run.epoch, **figures, **speed, "skipped": run.skipped})
+    stitches = run.net.figures() if isinstance(run.net, CrossStitch) else {}
+    journal.write({"step": run.step, "epoch": run.epoch, **figures, **stitches, **speed, "skipped": run.skipped})
     line = (
         f"loss {figures['loss']:.4f}, {speed['images_per_s']:.1f} images/s, "
         f"{speed['data_wait']:.0%} waiting for data, {speed['peak_memory_mb']:.0f} MB"

@@ -29,10 +29,10 @@ def segmentation_loss(logits: Tensor, labels: Tensor, weight: Tensor | None = No
 def labelled_mass(labels: Tensor, weight: Tensor | None = None) -> Tensor:
     """sum_p w[y_p] over the labelled pixels, what `segmentation_loss` divides by, a float32 scalar.
 
-    labels  integer of any shape, 255 = ignore
+    labels  integer of any shape, 255 = ignore; (N,) are the classes of whole images, none of them left out
     weight  (classes,) float32, None = 1 for each class
     """
-    kept = labels != IGNORE
+    kept = (labels != IGNORE) | (labels.ndim == 1)
     if weight is None:
         return kept.sum().float()
     return weight[labels.long().where(kept, 0)].where(kept, 0.0).sum()

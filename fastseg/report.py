@@ -103,13 +103,13 @@ def page(title: str, *body: object) -> str:
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("title", title),
-        tag("style", Markup(_STYLE)),
+        tag("style", Markup(STYLE)),
     )
     main = tag("main", *body)
     return f'<!doctype html>\n<html lang="en">{head}<body>{main}</body></html>\n'
 
 
-_STYLE = """
+STYLE = """
 :root{--paper:#fff;--card:#f6f7f9;--ink:#1b1f27;--soft:#5d6675;--line:#dfe3ea;--one:#b8532c;--two:#2f6fb1;--three:#3b8a57}
 @media(prefers-color-scheme:dark){:root{--paper:#14161b;--card:#1d2027;--ink:#e6e9ef;--soft:#99a2b2;--line:#2e333d;
 --one:#e8895f;--two:#6fabe8;--three:#74c691}}

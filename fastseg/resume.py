@@ -84,6 +84,7 @@ def go_on(run: Run, found: Checkpoint) -> None:
     restore(run.optimizer, {key: value for key, value in found.state.items() if not key.startswith(RAW)})
     run.step, run.epoch = found.record.step, found.record.epoch
     run.skipped = found.record.progress["skipped"]
+    run.unscored = bool(found.record.progress.get("unscored", False))
     run.bad = [(step, tuple(ids)) for step, ids in found.record.progress["bad"]]
     if run.scaler.is_enabled():
         run.scaler.load_state_dict(dict(found.record.progress["scaler"]))
@@ -94,6 +95,7 @@ def save_run(run: Run, class_names: tuple[str, ...], fingerprint: str) -> Path:
     method = run.method
     bad = [[step, list(ids)] for step, ids in run.bad]
     progress = {"data": fingerprint, "skipped": run.skipped, "bad": bad, "scaler": run.scaler.state_dict()}
+    progress["unscored"] = run.unscored
     record = Record(
         method.name,
         run.network,

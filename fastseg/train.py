@@ -1,4 +1,4 @@
-"""Train a network: `python -m fastseg.train hn|segment --root ... --out ...`."""
+"""Train a network: `python -m fastseg.train hn|segment|classify --root ... --out ...`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastseg.cli import run
 from fastseg.frames import LabelledImages
 from fastseg.methods import Method
+from fastseg.methods.classify import Classify
 from fastseg.methods.hn import HN
 from fastseg.methods.segment import Few, Segment
 
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
 
     from fastseg.distributed import Group
     from fastseg.loop import Run
+    from fastseg.stop import StopRequest
     from fastseg.transfer import Transfer
 
 SURVEY = 2000
-METHODS: dict[str, type[HN] | type[Segment]] = {HN.name: HN, Segment.name: Segment}
+METHODS: dict[str, type[HN] | type[Segment] | type[Classify]] = {
+    HN.name: HN, Segment.name: Segment, Classify.name: Classify
+}  # fmt: skip
 
 
 def main(config: Method) -> int:
@@ -34,7 +38,7 @@ def fit(method: Method, examples: LabelledImages, validation: LabelledImages | N
     """The exit code of training on `examples`, evaluated on `validation` every loop.eval_every steps.
 
     0 done; 1 non-finite losses; 143, 130 stopped by SIGTERM, SIGINT after saving.
-    Writes OUT/checkpoint-<step>/, latest, config.json, metrics.jsonl and, for transferred weights, transfer.json.
+    Writes OUT/checkpoint-<step>/, latest, config.json, data.json, metrics.jsonl; of transferred weights, transfer.json.
     ValueError before the first step: data, network or folder that do not fit together.
     """
     import torch
@@ -55,17 +59,22 @@ def _fit(method: Method, examples: LabelledImages, validation: LabelledImages | 
     from fastseg.journal import Journal
     from fastseg.loop import train_steps
     from fastseg.resume import data_fingerprint, plain_config
+    from fastseg.stitches import draw_stitches
     from fastseg.trackers import tracking
 
     group.check_batch(method.batch, method.optim.accumulate)
     pixels = survey(examples, method)
     fingerprint, names = data_fingerprint(examples), tuple(examples.class_names)
+    if validation is not None and tuple(validation.class_names) != names:
+        raise ValueError(f"loop.eval_split {method.loop.eval_split} has other classes than the images to train on")
     state = _begin(method, examples, fingerprint, pixels, group)
     first = state.step
-    if first >= method.steps:
+    if first >= method.steps and not state.unscored:
         print(f"{method.out} is trained already: {first} of {method.steps} steps", flush=True)
         return 0
-    score = (lambda: _score(state, validation)) if validation is not None and method.loop.eval_every else None
+    score = (
+        (lambda stop: _score(state, validation, stop)) if validation is not None and method.loop.eval_every else None
+    )
     figures, track = (method.out / "metrics.jsonl", method.loop.track) if group.first else (None, "none")
     with (
         tracking(track, method.out, plain_config(method), first) as tracker,
@@ -73,8 +82,13 @@ def _fit(method: Method, examples: LabelledImages, validation: LabelledImages | 
     ):
         if group.first:
             _write_json(method.out / "config.json", method)
+            counted = {"images": len(examples), "classes": len(names), "fingerprint": fingerprint}
+            (method.out / "data.json").write_text(json.dumps(counted, indent=1) + "\n")  # for the model card
         stream = method.batches(examples, first, group.rank, group.world)
-        return train_steps(state, stream, journal, lambda: _save(state, names, fingerprint), score)
+        code = train_steps(state, stream, journal, lambda: _save(state, names, fingerprint), score)
+    if group.first and (drawn := draw_stitches(method.out)) is not None:
+        print(f"{drawn} shows what each pooling took from the fixed encoder", flush=True)
+    return code
 
 
 def _save(state: Run, names: tuple[str, ...], fingerprint: str) -> None:
@@ -142,14 +156,20 @@ def _report(moved: Transfer, out: Path) -> None:
     (out / "transfer.json").write_text(json.dumps(moved.as_json(), indent=1) + "\n")
 
 
-def _score(state: Run, validation: LabelledImages) -> dict[str, Any]:
+def _score(state: Run, validation: LabelledImages, stop: StopRequest) -> dict[str, Any]:
     import numpy as np
 
     from fastseg.evaluate import confusion_of
     from fastseg.methods import parse_size
     from fastseg.metrics import scores
+    from fastseg.stop import Watched
 
-    mine = Few(validation, state.group.share(len(validation)))
+    alone = state.group.world == 1  # several processes stop together, after the evaluation
+    mine = Watched(validation, stop) if alone else Few(validation, state.group.share(len(validation)))
+    if isinstance(state.method, Classify):
+        with state.best(), state.autocast():
+            ranked = state.group.total_counts(state.method.ranked(state.net, mine, state.normalisation))
+        return {"top1": float(ranked[0] / ranked[2]), "top5": float(ranked[1] / ranked[2])}
     size, classes = parse_size(state.method.size), len(validation.class_names)
     counts = np.zeros((classes, classes), np.int64)
     if len(mine):

@@ -31,6 +31,7 @@ class Transfer:
     missing     in the network, with nothing to copy from (the classifier always is)
     reshaped    in both, of different shapes: left as initialised
     dropped     in the source alone (its classifier always is)
+    history     what the source itself was started from, and so on, the latest first
     """
 
     source: str
@@ -38,6 +39,7 @@ class Transfer:
     missing: tuple[str, ...]
     reshaped: tuple[str, ...]
     dropped: tuple[str, ...]
+    history: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -46,11 +48,15 @@ class Transfer:
         """The names by what became of them."""
         return {"matched": self.matched, "missing": self.missing, "reshaped": self.reshaped, "dropped": self.dropped}
 
+    def title(self) -> str:
+        """Where the weights came from, and where those came from."""
+        return ", which was started from ".join([f"from {self.source}", *self.history])
+
     def table(self) -> Table:
         """The report as a rich table, one line a kind and a part of the network."""
         from rich.table import Table
 
-        table = Table("weights", "part", "tensors", "first", title=f"from {self.source}", title_justify="left")
+        table = Table("weights", "part", "tensors", "first", title=self.title(), title_justify="left")
         for kind, found in self.kinds().items():
             for part, names in _by_part(found).items():
                 table.add_row(kind, part, str(len(names)), names[0])
@@ -101,7 +107,7 @@ def carry(source: Source, target: Mapping[str, Tensor], kept: set[str]) -> Trans
         with torch.no_grad():
             value.copy_(source.weights[found])
     dropped = tuple(name for name in source.weights if name not in used)
-    report = Transfer(source.name, tuple(matched), tuple(missing), tuple(reshaped), dropped)
+    report = Transfer(source.name, tuple(matched), tuple(missing), tuple(reshaped), dropped, source.history)
     if not any(target[name].ndim for name in matched):
         raise ValueError(
             f"no weight of {source.name} fits the network: {_first(source.weights)} against {_first(target)}"
@@ -113,8 +119,8 @@ FOREIGN = ("decoder.", "segmentation_head.", "fixed.", "a_h.", "a_s.", "net.deco
 
 
 def _plain(name: str) -> str:
-    """An encoder layer's name without what the libraries put before it."""
-    name = re.sub(r"^((net|encoder|model|backbone|module)\.)+", "", name)
+    """An encoder layer's name without what libraries and training scripts put before it."""
+    name = re.sub(r"^((net|encoder|model|backbone|module|base_encoder|encoder_q|student|teacher)\.)+", "", name)
     name = re.sub(r"^features[._]", "", name)
     return re.sub(r"^(stages|stem)_(\d+)", r"\1.\2", name)
 

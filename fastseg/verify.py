@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -87,7 +88,7 @@ def _findings(tasks: Iterator[Task], workers: int) -> Iterator[Finding]:
             with _pool(workers) as pool:
                 while chunk or waiting:
                     if chunk:
-                        waiting.append((chunk, pool.submit(run_check.check_tasks, chunk)))
+                        waiting.append((chunk, _sent(pool, chunk)))
                         chunk = list(islice(tasks, CHUNK))
                     if len(waiting) > 2 * workers or not chunk:
                         yield from waiting[0][1].result()
@@ -102,11 +103,20 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
+def _sent(pool: ProcessPoolExecutor, tasks: list[Task]) -> Future[list[Finding]]:
+    """What the pool will find. Processes that it starts do not hear Ctrl-C: this one does, and ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(run_check.check_tasks, tasks)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _alone(tasks: list[Task]) -> Iterator[Finding]:
     """What these shards hold, read in a process of their own; halved where it dies, until one shard is to blame."""
     try:
         with _pool(1) as pool:
-            found = pool.submit(run_check.check_tasks, tasks).result() if tasks else []
+            found = _sent(pool, tasks).result() if tasks else []
     except BrokenProcessPool:
         if len(tasks) > 1:
             yield from _alone(tasks[: len(tasks) // 2])

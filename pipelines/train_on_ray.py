@@ -17,6 +17,7 @@ from typing import Any
 
 from fastseg.cli import run
 from fastseg.methods import Method
+from fastseg.methods.classify import Classify
 from fastseg.methods.hn import HN
 from fastseg.methods.segment import Segment
 from fastseg.train import METHODS
@@ -57,7 +58,7 @@ class Outcome:
     sentence: str = ""
 
 
-def main(on: OnRay, method: HN | Segment) -> int:
+def main(on: OnRay, method: HN | Segment | Classify) -> int:
     """The exit code of training with `method` over Ray: that of `fastseg.train.fit`.
 
     ValueError: a mistake that the workers found. RankLostError: workers died more than `max_failures` times.
@@ -83,7 +84,7 @@ def main(on: OnRay, method: HN | Segment) -> int:
     return outcome.code
 
 
-def _placed(on: OnRay, method: HN | Segment) -> HN | Segment:
+def _placed(on: OnRay, method: HN | Segment | Classify) -> HN | Segment | Classify:
     """The method as the workers take it: folders that do not depend on where they run, and the device they have."""
     if on.gpus_per_worker == 0 and method.loop.device.startswith("cuda"):
         raise ValueError(f"--loop.device {method.loop.device} needs --gpus-per-worker 1")

@@ -120,7 +120,9 @@ def test_an_op_has_the_same_stem_in_every_room() -> None:
 
 
 def test_a_method_has_its_test() -> None:
-    stems = [path.stem for path in (ROOT / "fastseg/methods").glob("*.py") if path.stem in {"hn", "segment"}]
+    stems = [
+        path.stem for path in (ROOT / "fastseg/methods").glob("*.py") if path.stem in {"hn", "segment", "classify"}
+    ]
     missing = [room.format(stem) for stem in stems for room in METHOD_ROOMS if not (ROOT / room.format(stem)).exists()]
     assert not missing
 
@@ -215,7 +217,9 @@ def test_import_fastseg_loads_neither_torch_nor_kernels() -> None:
     assert not _modules_after("import fastseg") & {*HEAVY, "numpy"}
 
 
-@pytest.mark.parametrize("verb", ["", "demo", "train", "train hn", "train segment", "evaluate", "view", "doctor"])
+@pytest.mark.parametrize(
+    "verb", ["", "demo", "train", "train hn", "train segment", "train classify", "evaluate", "view", "doctor"]
+)
 def test_help_answers_without_torch(verb: str) -> None:
     words = [*verb.split(), "--help"]
     code = f"from fastseg.cli import main\ntry:\n    main({words})\nexcept SystemExit as end:\n    assert not end.code"

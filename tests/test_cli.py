@@ -67,6 +67,7 @@ def test_flags_override_a_config_file_wherever_they_stand(tmp_path: Path) -> Non
         (["x", "--workers"], "count: option --workers needs a value"),
         (["x", "--workers", "many"], "count: --workers: expected int; got many"),
         (["x", "--order", "random"], "count: --order: expected sorted or shuffled; got random"),
+        (["x", "--order", "sortd"], "count: --order: expected sorted or shuffled; got sortd (did you mean sorted?)"),
         ([], "count: option --out is required"),
         (["x", "--config", "absent.yaml"], "count: --config: File does not exist: "),
     ],

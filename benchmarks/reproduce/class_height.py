@@ -12,18 +12,19 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.timing import one_thread, write_result
 from fastseg.cli import run
-from fastseg.data.sources import Labelled, open_labelled, open_source
+from fastseg.data.sources import open_labelled, open_source
 from fastseg.frames import FrameError
 from fastseg.labels.hn import HNConfig, label_frame
 
 Counts = npt.NDArray[np.int64]
+Annotated = Literal["folder", "nyuv2", "replica", "rooms"]  # sets whose labels and frames go by the same ids
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Config:
 
     root: Path
     out: Path
-    reader: Labelled = "replica"
+    reader: Annotated = "replica"
     split: str = "all"
     n_height: int = 10
     fewest_pixels: int = 2000  # classes with fewer counted pixels are left out of the picture
@@ -47,8 +48,6 @@ def count(classes: npt.NDArray[np.uint8], label: npt.NDArray[np.uint8], n_classe
 
 def gather(config: Config) -> tuple[Counts, list[str], Counter[str], npt.NDArray[np.float32]]:
     """The table over all frames, the class names, the frames by outcome, and the height bins' inner edges."""
-    if config.reader == "camvid":
-        raise ValueError("camvid has no depth; give a labelled set with depth")
     source = open_source(config.reader, config.root)
     images = open_labelled(config.reader, config.root, config.split)
     names = list(images.class_names)

@@ -1,17 +1,25 @@
-"""An image and its label, changed together: flip, scale, crop, colour; chosen by (seed, epoch, index) alone."""
+"""An image with its label, depth and camera, changed together; chosen by (seed, epoch, index) alone.
+
+What stays true: HN-labels are heights above the floor and angles to up, properties of a point of the scene, so a flip
+(the mirrored room), a turn (the camera rolls) and a scale (the camera zooms) move them with their pixels and change
+none. Not so under `divide_depth`, which shrinks the scene: it is for learning depth, not for HN-labels.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from fastseg.data.augment_colour import blurred, jittered
+from fastseg.data.augment_geometry import IGNORE, Axis, Fit, Placement, scales
+from fastseg.frames import Camera
 from fastseg.tensors import Tensor
 
 Bytes = npt.NDArray[np.uint8]
-IGNORE = 255
+Labels = npt.NDArray[np.unsignedinteger]
 
 
 @dataclass(frozen=True)
@@ -38,58 +46,111 @@ UNIT = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 class AugmentConfig:
     """How training images vary.
 
-    flip        probability of a horizontal flip
-    min_scale   the image is scaled by a factor of at least this (log-uniform), then cropped or padded
-    max_scale   and of at most this
-    jitter      brightness, contrast and saturation are multiplied by factors within 1 +- jitter
+    flip            probability of a horizontal flip
+    min_scale       the image is scaled by a factor of at least this (log-uniform), then cropped or padded
+    max_scale       and of at most this
+    jitter          brightness, contrast and saturation are multiplied by factors within 1 +- jitter
+    hue             and the hue is turned by at most this part of the colour circle
+    jitter_chance   probability of these four, of one image
+    blur            probability of a Gaussian blur
+    blur_sigma      its greatest sigma, in pixels of the result (uniform from 0.1)
+    rotate          the image is turned by at most this many degrees, either way
+    aspect          what is shown is wider or narrower by a factor of at most this (log-uniform)
+    fit             an image of another aspect than the result's is stretched into it, or covers it and loses its ends
+    divide_depth    depth is divided by the scale, as if the scene had come nearer; not for labels in metres
     """
 
     flip: float = 0.5
     min_scale: float = 0.8
     max_scale: float = 1.25
     jitter: float = 0.2
+    hue: float = 0.0
+    jitter_chance: float = 1.0
+    blur: float = 0.0
+    blur_sigma: float = 2.0
+    rotate: float = 0.0
+    aspect: float = 1.0
+    fit: Fit = "stretch"
+    divide_depth: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f"augment.flip is a probability between 0 and 1; got {self.flip:g}")
+        for name in ("flip", "jitter_chance", "blur"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augment.{name} is a probability between 0 and 1; got {getattr(self, name):g}")
         if not 0 < self.min_scale <= self.max_scale <= 10:
             raise ValueError(f"scales must be 0 < min <= max <= 10; got {self.min_scale:g} and {self.max_scale:g}")
         if not 0 <= self.jitter < 1:
             raise ValueError(f"augment.jitter must lie in [0, 1); got {self.jitter:g}")
+        bounds = {"hue": (0, 0.5), "rotate": (0, 180), "aspect": (1, 10), "blur_sigma": (0.1, 50)}
+        for name, (low, high) in bounds.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"augment.{name} must lie between {low:g} and {high:g}; got {getattr(self, name):g}")
+        if self.fit not in ("stretch", "cover"):
+            raise ValueError(f"augment.fit is stretch or cover; got {self.fit!r}")
 
 
 NOTHING = AugmentConfig(flip=0.0, min_scale=1.0, max_scale=1.0, jitter=0.0)
 
 
-def augment(
-    image: Bytes, label: Bytes, size: tuple[int, int], config: AugmentConfig, key: tuple[int, int, int]
-) -> tuple[Tensor, Tensor]:
-    """The training pair of an image (H, W, 3) and its label (H, W): (3, h, w) uint8 and (h, w) uint8 tensors.
+class Augmented(NamedTuple):
+    """image (3, h, w) uint8, label (h, w) uint8; depth (h, w) float32 metres, 0 = none; camera (4,) float64.
 
-    size    (h, w) of the result; the whole image is resized to it, whatever its aspect, then scaled about it
-    key     (seed, epoch, index): the same key gives the same pair, in any process
-
-    Colour is resized bilinearly with antialias, the label to the nearest; what scaling leaves empty is grey and 255.
-    ValueError: image and label are not of one size, or not uint8.
+    camera holds fx, fy, cx, cy in pixels of the result. Where depth or camera were not given they are None.
     """
-    from torchvision.transforms.v2 import functional
 
-    _check(image, label)
+    image: Tensor
+    label: Tensor
+    depth: Tensor | None
+    camera: Tensor | None
+
+
+def augment(
+    image: Bytes,
+    label: Labels,
+    size: tuple[int, int],
+    config: AugmentConfig,
+    key: tuple[int, int, int],
+    depth: npt.NDArray[np.float32] | None = None,
+    camera: Camera | None = None,
+) -> Augmented:
+    """The training example of an image (H, W, 3) and its label (H, W), and of its depth (H, W) in metres and camera.
+
+    size    (h, w) of the result; `config.fit` brings the image to it, which is then scaled about it
+    key     (seed, epoch, index): the same key gives the same example, in any process
+
+    Colour is resized bilinearly with antialias, label and depth to the nearest; what was not seen is grey, 255 and 0.
+    Back-projecting the result gives the points of the image as it was, turned about z, mirrored in x, and, under
+    `config.divide_depth`, divided by the scale. ValueError: sizes or types that do not fit together.
+    The one class () of a whole image stays what it is, as a () int64 tensor.
+    """
+    if label.ndim == 0:
+        return _whole(augment(image, np.zeros(image.shape[:2], np.uint8), size, config, key), int(label))
+    _check(image, label, depth, camera)
     random = np.random.default_rng(key)
     scale = float(np.exp(random.uniform(np.log(config.min_scale), np.log(config.max_scale))))
-    place, flip, factors = random.random(2), random.random() < config.flip, _factors(random, config.jitter)
-    colour, classes = _tensor(image).permute(2, 0, 1), _tensor(label)[None]
-    if scale >= 1:
-        colour, classes = _crop(colour, classes, size, scale, place)
-    else:
-        colour, classes = _shrink(colour, classes, size, scale, place)
-    if flip:
-        colour, classes = functional.horizontal_flip(colour), functional.horizontal_flip(classes)
-    if config.jitter:
-        colour = functional.adjust_brightness(colour, factors[0])
-        colour = functional.adjust_contrast(colour, factors[1])
-        colour = functional.adjust_saturation(colour, factors[2])
-    return colour.contiguous(), classes[0].contiguous()
+    place, flip = random.random(2), bool(random.random() < config.flip)
+    factors = random.uniform(1 - config.jitter, 1 + config.jitter, 3).tolist()
+    # Drawn whether needed or not, new ones last: one field of the configuration changes nothing that another decides.
+    turn, narrow, hue = random.uniform(-1, 1, 3).tolist()
+    jitter, blur, sigma = random.random(3).tolist()
+    reach = scales(label.shape, size, config.fit, scale, config.aspect**narrow)
+    rows, columns = (Axis.placed(*each) for each in zip(label.shape, size, reach, place.tolist(), strict=True))
+    stretch = camera.fx / camera.fy if camera is not None else 1.0
+    where = Placement(rows, columns, float(np.radians(config.rotate * turn)), flip, stretch)
+    colour = where.colour(_tensor(image).permute(2, 0, 1))
+    if (config.jitter or config.hue) and jitter < config.jitter_chance:
+        colour = jittered(colour, factors, config.hue * hue)
+    if blur < config.blur:
+        colour = blurred(colour, 0.1 + (config.blur_sigma - 0.1) * sigma)
+    metres = _metres(depth, where, scale if config.divide_depth else 1.0)
+    return Augmented(colour.contiguous(), where.nearest(_tensor(label), IGNORE), metres, _intrinsics(camera, where))
+
+
+def _whole(found: Augmented, number: int) -> Augmented:
+    """An example whose label is the class of the whole image."""
+    import torch
+
+    return found._replace(label=torch.tensor(number))
 
 
 def resized(image: Bytes, size: tuple[int, int]) -> Tensor:
@@ -100,50 +161,32 @@ def resized(image: Bytes, size: tuple[int, int]) -> Tensor:
     return small.contiguous()
 
 
-def _tensor(array: Bytes) -> Tensor:
+def _tensor(array: npt.NDArray[Any]) -> Tensor:
     import torch
 
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def _check(image: Bytes, label: Bytes) -> None:
+def _metres(depth: npt.NDArray[np.float32] | None, where: Placement, divisor: float) -> Tensor | None:
+    if depth is None:
+        return None
+    measured = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
+    return where.nearest(_tensor(measured), 0) / divisor
+
+
+def _intrinsics(camera: Camera | None, where: Placement) -> Tensor | None:
+    import torch
+
+    return None if camera is None else torch.tensor(where.intrinsics(camera), dtype=torch.float64)
+
+
+def _check(image: Bytes, label: Labels, depth: npt.NDArray[np.float32] | None, camera: Camera | None) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"an image must be uint8 (H, W, 3); got {image.dtype} {image.shape}")
-    if label.dtype != np.uint8 or label.shape != image.shape[:2]:
-        raise ValueError(f"its label must be uint8 {image.shape[:2]}, as its image; got {label.dtype} {label.shape}")
-
-
-def _factors(random: np.random.Generator, jitter: float) -> list[float]:
-    return [float(factor) for factor in random.uniform(1 - jitter, 1 + jitter, 3)]
-
-
-def _crop(
-    colour: Tensor, label: Tensor, size: tuple[int, int], scale: float, place: npt.NDArray[np.float64]
-) -> tuple[Tensor, Tensor]:
-    """A window of 1 / scale of each side, resized to `size`: one resampling, not two."""
-    from torchvision.transforms.v2 import functional
-    from torchvision.transforms.v2.functional import InterpolationMode
-
-    full = colour.shape[-2:]
-    window = [max(1, round(side / scale)) for side in full]
-    corner = [int(at * (side - part + 1)) for at, side, part in zip(place, full, window, strict=True)]
-    box, target = (*corner, *window), list(size)
-    return (
-        functional.resized_crop(colour, *box, target, antialias=True),
-        functional.resized_crop(label, *box, target, InterpolationMode.NEAREST_EXACT),
-    )
-
-
-def _shrink(
-    colour: Tensor, label: Tensor, size: tuple[int, int], scale: float, place: npt.NDArray[np.float64]
-) -> tuple[Tensor, Tensor]:
-    """The whole image at `scale` of `size`, set somewhere inside it."""
-    from torchvision.transforms.v2 import functional
-    from torchvision.transforms.v2.functional import InterpolationMode
-
-    inner = [max(1, round(side * scale)) for side in size]
-    top, left = (int(at * (side - part + 1)) for at, side, part in zip(place, size, inner, strict=True))
-    margins = [left, top, size[1] - inner[1] - left, size[0] - inner[0] - top]
-    small = functional.resize(colour, inner, antialias=True)
-    small_label = functional.resize(label, inner, InterpolationMode.NEAREST_EXACT)
-    return functional.pad(small, margins, fill=[124]), functional.pad(small_label, margins, fill=[IGNORE])
+    size = image.shape[:2]
+    if label.dtype != np.uint8 or label.shape != size:
+        raise ValueError(f"its label must be uint8 {size}, as its image; got {label.dtype} {label.shape}")
+    if depth is not None and (depth.dtype != np.float32 or depth.shape != size):
+        raise ValueError(f"its depth must be float32 {size}, as its image; got {depth.dtype} {depth.shape}")
+    if camera is not None and (camera.height, camera.width) != size:
+        raise ValueError(f"its camera must be of {size}, as its image; got {(camera.height, camera.width)}")

@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from ctypes import Array, c_longlong
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing.sharedctypes import RawArray
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseg.data.augment import AugmentConfig, augment
-from fastseg.frames import LabelledImages
+from fastseg.data.augment import AugmentConfig, Augmented, augment
+from fastseg.data.workers import own_signals, watched
+from fastseg.frames import LabelledFrames, LabelledImages
 from fastseg.tensors import Tensor
 
 IGNORE = 255
-TIMEOUT_S = 120
-Pair = tuple[Tensor, Tensor, str]
+TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)
 class Batch:
-    """images (N, 3, H, W) uint8, labels (N, H, W) uint8, and the ids they came from."""
+    """images (N, 3, H, W) uint8, labels (N, H, W) uint8 or, of whole images, (N,) int64, and their ids.
+
+    depth       (N, H, W) float32 metres, 0 = no measurement; None unless the recipe asks for it
+    camera      (N, 4) float64 fx, fy, cx, cy of each image as it is here, NaN where it is not known; None as depth
+    """
 
     images: Tensor
     labels: Tensor
     ids: tuple[str, ...]
     step: int
     epoch: int
+    depth: Tensor | None = None
+    camera: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides which pixels step n sees, beside the images themselves."""
+    """All that decides which pixels step n sees, beside the images themselves; `depth` asks for depth and camera."""
 
     size: tuple[int, int]
     batch: int
     seed: int
     augment: AugmentConfig
+    depth: bool = False
 
     def steps_per_epoch(self, images: int) -> int:
         """Whole batches in one pass over the images; what is left over waits for another epoch's order."""
@@ -60,33 +70,45 @@ def _order(seed: int, epoch: int, images: int) -> npt.NDArray[np.int64]:
 
 
 def batches(
-    examples: LabelledImages, recipe: Recipe, start: int, stop: int, workers: int = 0, *, rank: int = 0, world: int = 1
+    examples: LabelledImages,
+    recipe: Recipe,
+    start: int,
+    stop: int,
+    workers: int = 0,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    timeout_s: float = TIMEOUT_S,
 ) -> Iterator[Batch]:
     """The batches of steps start .. stop - 1.
 
     workers     processes that decode and augment; 0 = this one. They end with the iterator.
     rank, world rows rank * n .. (rank + 1) * n - 1 of every batch, n = recipe.batch / world: the ranks' rows one after
                 the other are the batch of one process, whatever the world
+    timeout_s   the longest wait for the workers
 
-    ValueError: fewer images than a batch, a batch that `world` does not divide, or an image that cannot be used, by
-    its id.
-    RuntimeError: a worker died, or gave nothing for two minutes.
+    ValueError: fewer images than a batch, a batch that `world` does not divide, depth of a set that has none, or an
+    image that cannot be used, by its id. ChildProcessError, TimeoutError: a worker died, or hangs (`watched`).
     """
     import torch
+    import torchvision.transforms.v2  # noqa: F401 - here, so that each forked worker need not load it again
     from torch.utils.data import DataLoader
 
+    if recipe.depth and not (hasattr(examples, "depth") and hasattr(examples, "camera")):
+        raise ValueError("depth is asked for, but this data set has no depth beside its labelled images")
+    ids, share = tuple(examples.ids()), _share(recipe.batch, rank, world)
+    read = _Examples(examples, ids, recipe, RawArray(c_longlong, max(workers, 1)))
     # The classes are plain Python: DataLoader asks a data set and a sampler for no more than these methods.
-    share = _share(recipe.batch, rank, world)
-    loader: DataLoader[list[Pair | Exception]] = DataLoader(
-        _Pairs(examples, tuple(examples.ids()), recipe),  # type: ignore[arg-type]
-        batch_sampler=_Steps(len(examples), recipe, start, stop, share),
+    loader: DataLoader[_Rows | Exception] = DataLoader(
+        read,  # type: ignore[arg-type]
+        batch_sampler=_Steps(len(ids), recipe, start, stop, share),
         num_workers=workers,
-        collate_fn=list,
-        timeout=TIMEOUT_S if workers else 0,
-        worker_init_fn=_own_signals,
+        collate_fn=_stacked,
+        timeout=timeout_s if workers else 0,
+        worker_init_fn=own_signals,
         generator=torch.Generator(),
     )
-    return _collected(loader, recipe.steps_per_epoch(len(examples)), start)
+    return _collected(watched(loader, read.named, timeout_s), start, recipe.steps_per_epoch(len(ids)))
 
 
 def _share(batch: int, rank: int, world: int) -> slice:
@@ -99,20 +121,8 @@ def _share(batch: int, rank: int, world: int) -> slice:
     return slice(rank * rows, (rank + 1) * rows)
 
 
-def _collected(loader: Iterable[list[Pair | Exception]], per_epoch: int, start: int) -> Iterator[Batch]:
-    import torch
-
-    for step, found in enumerate(loader, start):
-        pairs = [pair for pair in found if not isinstance(pair, Exception)]
-        for error in found:
-            if isinstance(error, Exception):
-                raise error
-        images, labels, ids = zip(*pairs, strict=True)
-        yield Batch(torch.stack(images), torch.stack(labels), ids, step, step // per_epoch)
-
-
 @dataclass(frozen=True)
-class _Steps:
+class _Steps(Sequence[list[tuple[int, int]]]):
     """DataLoader's batch sampler: which (epoch, index) pairs make this rank's share of each step."""
 
     images: int
@@ -124,44 +134,97 @@ class _Steps:
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for step in range(self.start, self.stop):
-            yield self.recipe.chosen(self.images, step)[self.share]
+    def __getitem__(self, at: int) -> list[tuple[int, int]]:  # type: ignore[override]
+        if not 0 <= at < len(self):
+            raise IndexError(at)
+        return self.recipe.chosen(self.images, self.start + at)[self.share]
+
+
+class _Rows(NamedTuple):
+    """What a worker gives back for one step."""
+
+    images: Tensor
+    labels: Tensor
+    depth: Tensor | None
+    camera: Tensor | None
+    ids: tuple[str, ...]
+
+
+def _collected(read: Generator[_Rows | Exception, None, None], start: int, per_epoch: int) -> Iterator[Batch]:
+    with closing(read):
+        for step, found in enumerate(read, start):
+            if isinstance(found, Exception):
+                raise found
+            yield Batch(found.images, found.labels, found.ids, step, step // per_epoch, found.depth, found.camera)
+
+
+def _stacked(found: list[tuple[Augmented, str] | Exception]) -> _Rows | Exception:
+    """One tensor of each kind, made where they were read: few pieces cross between processes."""
+    import torch
+
+    for each in found:
+        if isinstance(each, Exception):
+            return each
+    examples, ids = zip(*cast("list[tuple[Augmented, str]]", found), strict=True)
+    images, labels, depth, cameras = zip(*examples, strict=True)
+    if depth[0] is None:
+        return _Rows(torch.stack(images), torch.stack(labels), None, None, ids)
+    unknown = torch.full((4,), float("nan"), dtype=torch.float64)
+    camera = torch.stack([unknown if each is None else each for each in cameras])
+    return _Rows(torch.stack(images), torch.stack(labels), torch.stack(depth), camera, ids)
 
 
 @dataclass(frozen=True)
-class _Pairs:
-    """DataLoader's data set: (epoch, index) -> (image, label, id)."""
+class _Examples:
+    """DataLoader's data set: (epoch, index) -> the augmented example and its id.
+
+    reading     shared by all processes: 1 + the index that worker 0, 1, ... is at, 0 = none
+    """
 
     examples: LabelledImages
     ids: tuple[str, ...]
     recipe: Recipe
+    reading: Array[c_longlong]
 
-    def __getitem__(self, key: tuple[int, int]) -> Pair | Exception:
-        epoch, index = key
+    def named(self, worker: int) -> str:
+        """The id of what the worker is reading, "" when nothing."""
+        return self.ids[self.reading[worker] - 1] if self.reading[worker] else ""
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Augmented, str] | Exception:
+        from torch.utils.data import get_worker_info
+
+        info = get_worker_info()
+        worker = info.id if info is not None else 0
+        self.reading[worker] = 1 + key[1]
+        example = self._example(*key)
+        self.reading[worker] = 0
+        return example
+
+    def _example(self, epoch: int, index: int) -> tuple[Augmented, str] | Exception:
         recipe, name = self.recipe, self.ids[index]
         try:
             image, label = self.examples[index]
             check_classes(label, len(self.examples.class_names), name)
-            changed = augment(image, label, recipe.size, recipe.augment, (recipe.seed, epoch, index))
+            depth = camera = None
+            if recipe.depth:
+                frames = cast(LabelledFrames, self.examples)
+                depth, camera = frames.depth(index), frames.camera(index)
+            changed = augment(image, label, recipe.size, recipe.augment, (recipe.seed, epoch, index), depth, camera)
         except (ValueError, OSError) as error:  # given back whole: DataLoader would wrap it in a worker's traceback
             return error if name in str(error) else ValueError(f"{name}: {error}")
-        return *changed, name
+        except Exception as error:
+            error.add_note(f"while reading image {name}")
+            raise
+        return changed, name
 
 
-def check_classes(label: npt.NDArray[np.uint8], classes: int, name: str) -> npt.NDArray[np.int64]:
+def check_classes(label: npt.NDArray[np.unsignedinteger], classes: int, name: str) -> npt.NDArray[np.int64]:
     """Pixels of each class in a label, (classes,) int64; ValueError when it holds a class that does not exist."""
-    pixels = np.bincount(label.ravel(), minlength=256)
-    beyond = np.flatnonzero(pixels[classes:IGNORE])
+    pixels = np.bincount(label.ravel(), minlength=max(256, classes))
+    beyond = np.flatnonzero(pixels[classes : IGNORE if label.ndim else None])  # a whole image is not left out
     if beyond.size:
         value = classes + int(beyond[0])
         raise ValueError(
             f"the label of {name!r} holds class {value}; there are {classes} classes (0 to {classes - 1}, 255 = ignore)"
         )
     return pixels[:classes].astype(np.int64)
-
-
-def _own_signals(worker: int) -> None:
-    """A worker dies when told to, and leaves the keyboard's interrupt to its parent."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

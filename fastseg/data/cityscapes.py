@@ -24,6 +24,7 @@ from fastseg.data.checks import (
     existing_folder,
     exists,
     found,
+    inside,
     is_folder,
     read_color,
     stems,
@@ -64,7 +65,8 @@ class Cityscapes:
         path = found(self.root / "disparity" / frame_id, (DEPTH,), "disparity")
         stored = decode_png16(read_bytes(path), str(path))
         size = (stored.shape[0], stored.shape[1])
-        camera, baseline, up = read_camera(found(self.root / "camera" / frame_id, (CAMERA,), "camera"), size)
+        about = inside(found(self.root / "camera" / frame_id, (CAMERA,), "camera"), self.root)
+        camera, baseline, up = read_camera(about, size)
         image = read_color(found(self.root / "leftImg8bit" / frame_id, (COLOR,), "colour"), size, path)
         depth = depth_table(camera.fx * baseline)[stored]
         return checked_frame(Frame(frame_id, depth, 1.0, camera, image, up_prior=up), str(path))

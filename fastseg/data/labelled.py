@@ -134,6 +134,8 @@ def labelled_pair(color: Path, label: Path, name: str, classes: ClassMap) -> tup
 
     Raises FrameError `missing`, `decode`, `size`, or `type`, naming the id, for a value that the map has no class for.
     """
+    check_there(color, f"the image of {name!r}")
+    check_there(label, f"the label of {name!r}")
     return paired(color, decode_label(label), label, name, classes)
 
 
@@ -143,6 +145,12 @@ def paired(color: Path, stored: npt.NDArray[Any], label: object, name: str, clas
     size = (image.shape[0], image.shape[1])
     check_size(size, (stored.shape[0], stored.shape[1]), f"{color}: colour", f"label {label}")
     return image, classes.classes_of(stored, label, name)
+
+
+def check_there(path: Path, what: str) -> None:
+    """None; FrameError `missing`, naming the file and what it should be, when there is none."""
+    if not exists(path):
+        raise FrameError("missing", f"{path}: expected {what}; there is none")
 
 
 def one_of(root: Path, names: Sequence[str], what: str) -> Path:

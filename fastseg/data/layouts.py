@@ -1,11 +1,8 @@
-"""What each reader of `open_source` looks for, in one line: the answer to a reader that does not exist."""
+"""What each reader and each labelled set looks for, in one line: the answer to a name that does not exist."""
 
 from __future__ import annotations
 
 import difflib
-from typing import get_args
-
-from fastseg.data.sources import Reader
 
 LAYOUTS = {
     "folder": "color/NAME.jpg, depth/NAME.png, intrinsics.json; options depth_scale, intrinsics",
@@ -23,11 +20,39 @@ LAYOUTS = {
 }
 
 
+LABELLED = {
+    "folder": "color/NAME.jpg, labels/NAME.png, classes.txt; splits all, or NAME of NAME.txt",
+    "camvid": "train/NAME.png, trainannot/NAME.png, ...; splits train, val, test",
+    "nyuv2": "nyu_depth_v2_labeled.mat, splits.mat, classMapping40.mat; splits train, test, all",
+    "nyuv2-13": "as nyuv2, its 40 classes united to 13",
+    "sunrgbd": "SUNRGBD/ and SUNRGBDtoolbox/, or the labels exported as PNG; splits train, test",
+    "replica": "rgb/NNNN.jpg, class/NNNN.png, classes.tsv; split all",
+    "rooms": "SPLIT.json with seed and count: images are rendered",
+    "voc": "VOC2012: JPEGImages/, SegmentationClass/, SegmentationClassAug/; splits train, train_aug, val, trainval",
+    "voc-context": "VOC2010 with JPEGImages/, and SegmentationClassContext/ or trainval/*.mat; splits train, val",
+    "voc-context-59": "as voc-context, its background ignored",
+    "ade20k": "images/training/, annotations/training/, ...; splits train, val",
+    "cityscapes": "leftImg8bit/SPLIT/CITY/, gtFine/SPLIT/CITY/; splits train, val",
+    "kitti": "training/image_2/, training/semantic/; splits train, val, all",
+    "stanford-2d3d": "area_1/data/rgb/, area_1/data/semantic/, ..., assets/semantic_labels.json; splits train, test, "
+    "fold2-train, fold2-test, fold3-train, fold3-test, or an area",
+    "stanford-2d3d-pano": "the same of area_1/pano/, ...",
+}
+
+
 def check_reader(name: str) -> None:
     """None; ValueError lists the readers and what each looks for when `name` is none of them."""
-    known = get_args(Reader)
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
+    _check_known(name, LAYOUTS, "reader")
+
+
+def check_labelled(name: str) -> None:
+    """None; ValueError lists the labelled sets and what each looks for when `name` is none of them."""
+    _check_known(name, LABELLED, "labelled set")
+
+
+def _check_known(name: str, layouts: dict[str, str], what: str) -> None:
+    if name not in layouts:
+        near = difflib.get_close_matches(name, layouts, 1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        listed = "; ".join(f"{reader} ({LAYOUTS[reader]})" for reader in known)
-        raise ValueError(f"no reader {name!r}{hint}; expected one of: {listed}")
+        listed = "; ".join(f"{each} ({layout})" for each, layout in layouts.items())
+        raise ValueError(f"no {what} {name!r}{hint}; expected one of: {listed}")

@@ -6,19 +6,28 @@ import json
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
+from fastseg.data.ade20k import Ade20k
 from fastseg.data.camvid import CamVid
 from fastseg.data.cityscapes import Cityscapes
+from fastseg.data.cityscapes_labels import CityscapesLabels
 from fastseg.data.folder import Folder, FolderLabels
 from fastseg.data.kitti import Kitti
+from fastseg.data.kitti_labels import KittiLabels
+from fastseg.data.layouts import check_labelled, check_reader
 from fastseg.data.nyuv2 import NyuFrames, NyuLabels
 from fastseg.data.nyuv2_raw import NyuRaw
 from fastseg.data.places import holding, place, read_at_most
+from fastseg.data.png import MAX_PIXELS
 from fastseg.data.redwood import Redwood
 from fastseg.data.replica import Replica, ReplicaLabels
 from fastseg.data.scannet import ScanNet
 from fastseg.data.seven_scenes import SevenScenes
+from fastseg.data.stanford_2d3d import Stanford2d3d, Stanford2d3dPano
 from fastseg.data.sunrgbd import SunRgbd
+from fastseg.data.sunrgbd_labels import sunrgbd_labels
 from fastseg.data.tum import CameraName, Tum
+from fastseg.data.voc import Voc
+from fastseg.data.voc_context import VocContext
 from fastseg.frames import FrameSource, LabelledImages
 
 Reader = Literal[
@@ -39,7 +48,10 @@ TAKES: dict[Reader, tuple[str, ...]] = {  # the options of each reader
     "sunrgbd": ("depth_scale",),
     "redwood": ("depth_scale",),
 }
-Labelled = Literal["folder", "camvid", "nyuv2", "replica", "rooms"]
+Labelled = Literal[
+    "folder", "camvid", "nyuv2", "nyuv2-13", "sunrgbd", "replica", "rooms", "voc", "voc-context", "voc-context-59",
+    "ade20k", "cityscapes", "kitti", "stanford-2d3d", "stanford-2d3d-pano",
+]  # fmt: skip
 
 
 def open_source(
@@ -60,6 +72,7 @@ def open_source(
     rooms: `root` is a folder with rooms.json, see `read_rooms`.
     Raises FileNotFoundError, ValueError or FrameError with one sentence when there is no such data set.
     """
+    check_reader(reader)
     given = {"depth_scale": depth_scale, "intrinsics": intrinsics, "camera": camera, "split": split}
     for name, value in given.items():
         if value is not None and name not in TAKES[reader]:
@@ -102,11 +115,12 @@ def _opened(
 
 
 def open_labelled(name: Labelled, root: Path | str, split: str) -> LabelledImages:
-    """The labelled images of one split of the data set at `root`.
+    """The labelled images of one split of the data set at `root`, in the layout of `fastseg.data.layouts.LABELLED`.
 
-    Splits: camvid train, val, test; nyuv2 all, train, test; folder all or ROOT/SPLIT.txt; replica all; rooms
-    ROOT/SPLIT.json (see `read_rooms`). Raises FileNotFoundError, ValueError or FrameError with one sentence.
+    Those of folder, nyuv2, sunrgbd, replica, rooms, cityscapes, kitti and stanford-2d3d are `LabelledFrames`, where
+    what they were measured with lies there too. Raises FileNotFoundError, ValueError or FrameError with one sentence.
     """
+    check_labelled(name)
     match name:
         case "folder":
             return FolderLabels(root, split)
@@ -114,12 +128,32 @@ def open_labelled(name: Labelled, root: Path | str, split: str) -> LabelledImage
             return CamVid(root, split)
         case "nyuv2":
             return NyuLabels(root, split)
+        case "nyuv2-13":
+            return NyuLabels(root, split, classes=13)
+        case "sunrgbd":
+            return sunrgbd_labels(root, split)
         case "replica":
             return ReplicaLabels(root, split)
         case "rooms":
             from fastseg.data.rooms import RoomImages
 
             return RoomImages(**read_rooms(place(root) / f"{split}.json", ()))
+        case "voc":
+            return Voc(root, split)
+        case "voc-context":
+            return VocContext(root, split)
+        case "voc-context-59":
+            return VocContext(root, split, background=False)
+        case "ade20k":
+            return Ade20k(root, split)
+        case "cityscapes":
+            return CityscapesLabels(root, split)
+        case "kitti":
+            return KittiLabels(root, split)
+        case "stanford-2d3d":
+            return Stanford2d3d(root, split)
+        case "stanford-2d3d-pano":
+            return Stanford2d3dPano(root, split)
     assert_never(name)
 
 
@@ -142,4 +176,14 @@ def read_rooms(path: Path, switches: tuple[str, ...]) -> dict[str, Any]:
             raise ValueError(
                 f"{path}: {key} must be a {'true or false' if wanted is bool else 'whole number'}; got {value!r}"
             )
+    _check_rooms(values, path)
     return values
+
+
+def _check_rooms(values: dict[str, Any], path: Path) -> None:
+    """ValueError for more rooms than ids can name, or larger pictures than any reader takes."""
+    height, width = values.get("height", 480), values.get("width", 640)
+    if not (values["count"] <= 10**6 and values.get("views", 1) <= 10**4 and 0 < height * width <= MAX_PIXELS):
+        wanted = f"at most 1000000 frames, 10000 views of a room, and 1 to {MAX_PIXELS} pixels"
+        got = f"{values['count']}, {values.get('views', 1)} and {width}x{height}"
+        raise ValueError(f"{path}: expected {wanted}; got {got}")

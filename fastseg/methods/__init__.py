@@ -93,7 +93,7 @@ class Method(Protocol):
         ...
 
     def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
-        """The scalar to minimise, of normalised images (N, 3, H, W) and labels (N, H, W)."""
+        """The scalar to minimise, of normalised images (N, 3, H, W) and labels (N, H, W), or (N,) of whole images."""
         ...
 
 

@@ -18,7 +18,7 @@ from fastseg.tensors import Module, Tensor
 class HN:
     """Pre-train any segmentation network on HN-labels; the defaults are the paper's, and the spec's where it is silent.
 
-    root        the output folder of pipelines.make_hn_labels
+    root        the output folder of pipelines.make_hn_labels, or a folder of several such folders
     data        label shards, the one kind of data
     out         the folder for checkpoints and metrics
     network     decoder/encoder, see fastseg.nets.build_network
@@ -54,9 +54,9 @@ class HN:
 
     def examples(self) -> LabelledImages:
         """The shards' colour images with their HN-labels."""
-        from fastseg.data.shards import HNShards
+        from fastseg.data.hn_runs import open_runs
 
-        return HNShards(self.root)
+        return open_runs(self.root)
 
     def validation(self) -> None:
         """None: HN-labels are a means, not an end."""

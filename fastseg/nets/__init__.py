@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fastseg.nets.classifier import Classifier, classifier
 from fastseg.nets.cross_stitch import CrossStitch, Share, cross_stitch
 from fastseg.nets.fcn import fcn
 from fastseg.nets.features import Features, Network, features
@@ -18,14 +19,15 @@ from fastseg.nets.published import published, unknown
 from fastseg.nets.segnet import SegNet, segnet
 
 __all__ = [
-    "CrossStitch", "Features", "SegNet", "blocks", "build_network", "classifier_keys", "encoder_blocks", "features",
-    "freeze", "logits", "scored", "stride", "unknown",
+    "Classifier", "CrossStitch", "Features", "SegNet", "blocks", "build_network", "classifier_keys", "encoder_blocks",
+    "features", "freeze", "logits", "scored", "stride", "unknown",
 ]  # fmt: skip
 
 OURS: dict[str, Callable[[str, int], Network]] = {
     "segnet": segnet, "hypercolumn": hypercolumn, "fcn": fcn, "ocrnet": ocrnet
 }  # fmt: skip
 STITCHED: dict[str, Share] = {"stitched": "channel", "stitched-scalar": "scalar"}
+CLASSIFY = "classify"
 
 
 def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0) -> nn.Module:
@@ -34,7 +36,8 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
     name    `decoder/encoder`: `segnet/vgg16_bn` (or `segnet`), `hypercolumn/densenet67`, `fcn/vgg16`,
             `ocrnet/hrnet_w18`, or a decoder of segmentation-models-pytorch over an encoder of timm:
             `deeplabv3/resnet50`, `pspnet/resnet50`, `upernet/resnet101`, `dpt/vit_large_patch16_224`, ...
-            `stitched/` or `stitched-scalar/` before any of them: beside a fixed copy of its encoder (CrossStitch)
+            `stitched/` or `stitched-scalar/` before any of them: beside a fixed copy of its encoder (CrossStitch);
+            `classify/` before any of them: its encoder alone, with logits (N, classes) of whole images (Classifier)
     seed    of the initial weights; the global generator is left as it was
 
     ValueError: a name that is not known, or classes < 1.
@@ -44,6 +47,11 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
     kind, _, plain = name.partition("/")
     if kind in STITCHED:
         return cross_stitch(build_network(plain, classes, seed, output_stride), STITCHED[kind])
+    if kind == CLASSIFY and plain:
+        whole = build_network(plain, 1, seed, output_stride)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return classifier(whole, blocks(whole), classes)
     decoder, slash, encoder = name.partition("/")
     if decoder != "segnet" and not (slash and encoder):
         raise ValueError(f"a network is named decoder/encoder, as in deeplabv3/resnet50 or segnet; got {name!r}")
@@ -70,7 +78,7 @@ def stride(net: nn.Module) -> int:
 
 
 def logits(net: nn.Module, images: Tensor) -> Tensor:
-    """Logits (N, classes, H, W) of normalised images (N, 3, H, W) of any size.
+    """Logits (N, classes, H, W), or a Classifier's (N, classes), of normalised images (N, 3, H, W) of any size.
 
     Images are padded at the right and bottom (edge pixels repeated) to the network's stride; the logits are cropped.
     """
@@ -94,7 +102,7 @@ def _padded(net: nn.Module, images: Tensor) -> Tensor:
 
 
 def _cropped(found: Tensor, images: Tensor) -> Tensor:
-    return found[..., : images.shape[-2], : images.shape[-1]]
+    return found if found.ndim == 2 else found[..., : images.shape[-2], : images.shape[-1]]
 
 
 def classifier_keys(net: nn.Module) -> tuple[str, ...]:

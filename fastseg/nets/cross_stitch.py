@@ -63,6 +63,16 @@ class CrossStitch(Network):
             for h, s in zip(self.a_h, self.a_s, strict=True)
         ]
 
+    def figures(self) -> dict[str, float]:
+        """Mean and standard deviation over the channels of the weights at each pooling: a_h_1, a_h_1_std, a_s_1, ..."""
+        found: dict[str, float] = {}
+        for kind, weights in (("a_h", self.a_h), ("a_s", self.a_s)):
+            for pooling, weight in enumerate(weights, 1):
+                values = weight.detach().double()
+                found[f"{kind}_{pooling}"] = float(values.mean())
+                found[f"{kind}_{pooling}_std"] = float(values.std(correction=0))
+        return found
+
     def _look(self, module: nn.Module, inputs: Any, out: Any) -> None:
         self._seen.append(out[0] if isinstance(out, tuple) else out)
 

@@ -23,8 +23,12 @@ def published(decoder: str, encoder: str, classes: int, output_stride: int = 0) 
     try:
         options = _options(decoder, output_stride)
         net = smp.create_model(decoder, _encoder(encoder), encoder_weights=None, classes=classes, **options)
-    except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, NotImplementedError) as error:
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (
+        ValueError, TypeError, RuntimeError, AttributeError, KeyError, NotImplementedError, AssertionError,
+    ) as error:  # fmt: skip
+        cause = str(error).strip().splitlines()[0] if str(error).strip() else "its stages cannot be dilated"
+        if "output_stride" in cause:
+            cause = "its stages cannot be dilated"
         raise ValueError(f"decoder {decoder} does not go over encoder {encoder}: {cause}") from error
     assert isinstance(net, nn.Module)
     return net

@@ -9,7 +9,8 @@ from benchmarks.readme_corpus import lines
 ROW = {
     "case": "480x640 folder, 2 workers", "frames": 40_000, "frames_per_second": 200.4,
     "frames_per_second_verified": 190.2, "share_of_parts": 0.874,
-    "frames_per_second_steady": 206.4, "parts_frames_per_second": 229.3, "mb_per_10k_frames": {"driver": 0.25, "worker": None},
+    "frames_per_second_steady": 206.4, "parts_frames_per_second": 229.3,
+    "mb_per_10k_frames": {"driver": 0.25, "worker": None},
 }  # fmt: skip
 RECORDS: dict[str, dict[str, Any]] = {
     "pipeline": {

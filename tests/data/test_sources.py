@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastseg.data.sources import TAKES, Reader, open_labelled, open_source
+from fastseg.data.layouts import LABELLED, LAYOUTS
+from fastseg.data.sources import TAKES, Labelled, Reader, open_labelled, open_source
 from fastseg.frames import FrameError
 
 
@@ -39,11 +40,31 @@ def test_every_reader_says_in_one_sentence_that_there_is_nothing(reader: str, tm
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["folder", "camvid", "nyuv2", "replica", "rooms"])
+def test_every_reader_and_set_says_where_its_files_lie() -> None:
+    assert set(LAYOUTS) == set(get_args(Reader)) and set(LABELLED) == set(get_args(Labelled))
+
+
+@pytest.mark.parametrize("name", get_args(Labelled))
 def test_every_labelled_set_says_in_one_sentence_that_there_is_nothing(name: str, tmp_path: Path) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match="expected") as caught:
         open_labelled(name, tmp_path, "all" if name in ("folder", "replica") else "train")  # type: ignore[arg-type]
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted({*get_args(Labelled)} - {"folder", "rooms"}))
+def test_every_labelled_set_names_its_splits(name: str, tmp_path: Path) -> None:
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        open_labelled(name, tmp_path, "trian")  # type: ignore[arg-type]
+    said = str(caught.value)
+    assert "must be" in said if not name.startswith("nyuv2") else "expected the labelled NYUv2 file" in said
+
+
+def test_an_unknown_set_is_answered_with_the_nearest_and_all_of_them(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no labelled set 'cityscape' \(did you mean cityscapes\?\)") as caught:
+        open_labelled("cityscape", tmp_path, "train")  # type: ignore[arg-type]
+    assert all(f"{name} ({layout})" in str(caught.value) for name, layout in LABELLED.items())
+    with pytest.raises(ValueError, match="no reader 'tom'"):
+        open_source("tom", tmp_path)  # type: ignore[arg-type]
 
 
 def test_the_depth_scale_is_overridden_explicitly(tmp_path: Path) -> None:

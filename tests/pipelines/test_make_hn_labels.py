@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,18 @@ def test_a_truncated_depth_image_is_rejected_and_counted(root: Path, tmp_path: P
     run = json.loads((out / "run.json").read_text())
     assert run["counts"] == {"frames": FRAMES, "labels": FRAMES - 1, "rejected": {"decode": 1}}
     assert run["config"]["reader"] == "folder" and run["config"]["root"] == str(root)
+
+
+@pytest.mark.parametrize("name", ["depth/1.png", "color/1.png"])
+def test_a_pipe_in_place_of_a_picture_costs_its_own_frame_and_never_stops_the_run(
+    root: Path, tmp_path: Path, name: str
+) -> None:
+    (root / name).unlink()
+    os.mkfifo(root / name)
+    out = tmp_path / "out"
+    assert command(root, out, "--limit", "3", "--tuning.timeout_s", "10") == 0
+    assert {row["id"]: row["reason"] for row in read_run(out).rejected} == {"1": "timeout"}
+    assert command(root, tmp_path / "hashed", "--limit", "1", "--tuning.hash_inputs", "true") == 0
 
 
 def test_the_same_command_does_nothing_and_another_is_refused(
