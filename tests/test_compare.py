@@ -251,3 +251,12 @@ def test_a_task_is_a_program_of_this_library() -> None:
     from fastseg.compare_run import command
 
     assert command(task, Path("c.json"))[:4] == [sys.executable, "-m", "fastseg.train", "segment"]
+
+
+def test_the_committed_camvid_study_is_whole() -> None:
+    found = json.loads((ROOT / "benchmarks/results/study_hn_camvid.json").read_text())
+    assert list(found) == ["protocol", "machine", "versions", "date", "rows"]
+    wanted = {(name, seed) for name in ("scratch", "hn_full", "hn_frozen_k", "hn_cross_stitch") for seed in (0, 1, 2)}
+    assert {(row["variant"], row["seed"]) for row in found["rows"]} == wanted and len(found["rows"]) == 12
+    assert all([point["epoch"] for point in row["curve"]] == [1, 2, 3, 4, 5] for row in found["rows"])
+    assert found["protocol"]["scored_on"] == "val"
