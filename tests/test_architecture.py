@@ -218,7 +218,8 @@ def test_import_fastseg_loads_neither_torch_nor_kernels() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["", "demo", "train", "train hn", "train segment", "compare", "train classify", "evaluate", "view", "doctor"]
+    "verb",
+    ["", "demo", "train", "train hn", "train segment", "compare", "train classify", "evaluate", "view", "doctor"],
 )
 def test_help_answers_without_torch(verb: str) -> None:
     words = [*verb.split(), "--help"]
