@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import readme_corpus, readme_ops
+from benchmarks import readme_corpus, readme_ops, readme_studies
 from benchmarks.record import RESULTS
 from fastseg.cli import run
 
@@ -101,35 +101,6 @@ TABLES: Mapping[str, Callable[[Result], list[Cells]]] = {
 }
 
 
-def camvid() -> str:
-    """One paragraph on the CamVid experiment."""
-    record = newest("camvid-cpu")
-    if record is None:
-        return "CamVid from random weights and from HN pre-training: not run."
-    result = record["result"]
-    last = max(result["protocol"]["epochs"])
-
-    def mean(start: str, key: str) -> str:
-        found = [
-            epoch[key]
-            for run_ in result["runs"]
-            for epoch in run_["epochs"]
-            if run_["start"] == start and epoch["epoch"] == last
-        ]
-        return percent(sum(found) / len(found))
-
-    plan = result["protocol"]
-    seeds = len({run_["seed"] for run_ in result["runs"]})
-    return (
-        f"CamVid ({result['images']['train']} training images, scores on {result['images']['validation']} validation "
-        f"images), {plan['network']} at {plan['size']}, {last} epochs, mean of {seeds} seeds: mIoU "
-        f"{mean('none', 'miou')} from random weights, {mean('hn', 'miou')} from HN pre-training on "
-        f"{sum(result['pretraining']['images'])} unlabelled RGB-D frames (global accuracy "
-        f"{mean('none', 'global_accuracy')} and {mean('hn', 'global_accuracy')}). The paper's own protocol needs a GPU "
-        f"and was not run (`python -m benchmarks.reproduce.camvid --protocol paper`). From `camvid-cpu`."
-    )
-
-
 def figures() -> str:
     """The README's table, as Markdown."""
     lines = ["## Measured", "", "| | fastseg | best assembled peer |", "|---|---|---|"]
@@ -158,7 +129,7 @@ def figures() -> str:
             "",
             *readme_ops.lines(RESULTS),
             "",
-            camvid(),
+            *readme_studies.lines(RESULTS),
         ]
     )
 

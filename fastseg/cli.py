@@ -57,7 +57,7 @@ def run(
 
     `--config file.yaml` gives fields, flags override it; `positional` names fields that may be given without a flag.
     A user's mistake (ValueError, a file that is missing or may not be read) becomes one sentence on stderr and exit
-    code 2, a full disk exit code 1; `--debug` shows the traceback instead.
+    code 2, a full disk or a lost data worker exit code 1; `--debug` shows the traceback instead.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     prog = prog or _program(config_type)
@@ -71,7 +71,9 @@ def run(
         if debug:
             raise
         print(f"{prog}: {_sentence(error)}", file=sys.stderr)
-        return 1 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else 2
+        lost = isinstance(error, ChildProcessError | TimeoutError)  # a data worker that died or hung
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+        return 1 if lost or full else 2
 
 
 def _parse(config_type: type[Config], words: list[str], positional: tuple[str, ...], prog: str) -> Config:

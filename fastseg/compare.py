@@ -41,13 +41,14 @@ class Compare:
 
 def main(config: Compare) -> int:
     """0 after the report; 128 + signal when stopped, with every training saved."""
-    from fastseg.compare_check import checked
+    from fastseg.compare_check import check_networks, checked
     from fastseg.compare_run import run_plan
     from fastseg.compare_study import read_study
 
     study = read_study(config.study)
     plan = checked(study, config.out)
     if config.only != "report":
+        check_networks(study, config.out)
         code = run_plan(plan, config.jobs, config.threads, config.only == "search")
         if code:
             return code

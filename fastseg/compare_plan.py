@@ -16,7 +16,6 @@ from fastseg.compare_study import (
     cells,
     digest,
     is_searched,
-    method_of,
     plain,
     pretraining_of,
 )  # fmt: skip
@@ -52,6 +51,8 @@ class Plan:
 
     def __init__(self, study: Study, out: Path, images: int) -> None:
         self.study, self.out, self.images = study, out, images
+        self.cells = cells(study, out, images)
+        self.pretraining = {each.name: pretraining_of(each, out) for each in study.pretrain}
         (out / "tasks").mkdir(parents=True, exist_ok=True)
 
     def tasks(self) -> Iterator[Task]:
@@ -62,7 +63,7 @@ class Plan:
         for variant in self.study.variants:
             if variant.name in found:
                 yield from self._search(variant, found[variant.name])
-        for cell in cells(self.study, self.out, self.images):
+        for cell in self.cells:
             rate = found[cell.variant].rate if cell.searched else cell.segment.optim.lr
             if rate is not None:
                 config = plain(with_rate(cell.segment, rate))
@@ -137,13 +138,13 @@ class Plan:
             folder = self.out / "pretrain" / name / "labels" / f"{index}-{fields.get('reader', '')}"
             made.append(f"pretrain-{name}-labels-{index}")
             yield Task(made[-1], (LABELS,), plain({**fields, "out": str(folder)}))
-        config = plain(pretraining_of(stage, self.out))
+        config = plain(self.pretraining[name])
         yield Task(f"pretrain-{name}", ("fastseg.train", "hn"), config, tuple(made))
 
     def _search(self, variant: Variant, choice: Choice) -> Iterator[Task]:
         """The short trainings, those done before as well, so that their settings are compared."""
-        steps, seed = self.study.search.steps, self.study.seeds[0]
-        method = method_of(self.study, variant, self.out, seed)
+        steps = self.study.search.steps
+        method = next(cell.segment for cell in reversed(self.cells[: self._per_seed()]) if cell.variant == variant.name)
         tried = [float(self.record(path.stem)["config"]["optim"]["lr"]) for path in self._tried(variant)]
         for rate in dict.fromkeys([*tried, *choice.to_try]):
             name = f"search-{variant.name}-{rate:g}"
@@ -151,6 +152,9 @@ class Plan:
             folder = self.out / "search" / variant.name / f"{rate:g}"
             short = with_rate(replace(method, out=folder, steps=steps, loop=loop), rate)
             yield Task(name, ("fastseg.train", "segment"), plain(short), self._stage(variant.name), may_diverge=True)
+
+    def _per_seed(self) -> int:
+        return len(self.cells) // len(self.study.seeds)
 
     def _tried(self, variant: Variant) -> list[Path]:
         paths = self.path("x").parent.glob(f"search-{variant.name}-*.json")

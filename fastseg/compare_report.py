@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseg.compare_plan import Plan, curve
-from fastseg.compare_study import amounts, cells, is_searched, plain
+from fastseg.compare_study import amounts, is_searched, plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,7 +63,7 @@ def rows_of(plan: Plan) -> list[Row]:
     """
     done = {task.name for task in plan.tasks() if task.name.startswith("cell-") and plan.is_done(task)}
     found = []
-    for cell in cells(plan.study, plan.out, plan.images):
+    for cell in plan.cells:
         if f"cell-{cell.name}" in done:
             per_epoch = cell.images // cell.segment.batch
             points = [{"epoch": line["step"] / per_epoch, **_scores(line)} for line in curve(cell.segment.out)]
@@ -80,20 +80,20 @@ def _scores(line: dict[str, Any]) -> dict[str, float]:
 
 def record(plan: Plan, rows: list[Row]) -> dict[str, Any]:
     """study.json: protocol, machine, versions, date, rows."""
-    first = cells(plan.study, plan.out, plan.images)[0].segment
+    first = plan.cells[0].segment
     protocol = {
         **plain(plan.study),
         "images": {"train": plan.images, "used": amounts(plan.study, plan.images), "scored": _scored(plan)},
         "scored_on": first.loop.eval_split,
         "found_rates": found_rates(plan),
-        "trainings": f"{len(rows)} of {len(cells(plan.study, plan.out, plan.images))}",
+        "trainings": f"{len(rows)} of {len(plan.cells)}",
     }
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return {"protocol": protocol, "machine": machine(), "versions": versions(), "date": date, "rows": rows}
 
 
 def _scored(plan: Plan) -> int:
-    images = cells(plan.study, plan.out, plan.images)[0].segment.validation()
+    images = plan.cells[0].segment.validation()
     return 0 if images is None else len(images)
 
 

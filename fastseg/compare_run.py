@@ -32,7 +32,8 @@ class Running:
 def run_plan(plan: Plan, jobs: int, threads: int, searches_only: bool = False) -> int:
     """The exit code once nothing is left to run: 0, or 128 + signal when told to stop (the trainings saved first).
 
-    ValueError when a task failed: the others are stopped, saved, and go on when the study is run again.
+    When a task failed, the others are stopped, saved, and go on when the study is run again: the exit code is 2 for a
+    user's mistake in that task, 1 for anything else.
     """
     with ExitStack() as stack, StopRequest() as stop:
         lock = stack.enter_context(held(plan.out / "study.lock"))
@@ -57,7 +58,9 @@ def run_plan(plan: Plan, jobs: int, threads: int, searches_only: bool = False) -
                         print(f"   {each.task.name}: {last_line(plan, each.task)}", flush=True)
             for each in [each for each in running if each.process.poll() is not None]:
                 running.remove(each)
-                _finish(plan, each, stop)
+                failed = _finish(plan, each)
+                if failed and not stop.signal:
+                    return failed
 
 
 def _waiting(plan: Plan, running: list[Running], searches_only: bool) -> list[Task]:
@@ -111,18 +114,18 @@ def _start(plan: Plan, task: Task, threads: int, lock: IO[bytes]) -> Running:
     return Running(task, process, time.monotonic())
 
 
-def _finish(plan: Plan, each: Running, stop: StopRequest) -> None:
-    """None; the task is written down as done. ValueError when it failed."""
+def _finish(plan: Plan, each: Running) -> int:
+    """0 after the task was written down as done; otherwise the study's exit code, after a sentence on stderr."""
     code, task = each.process.returncode, each.task
     if code == 0 or (code == 1 and task.may_diverge):
         plan.end(task, code)
         ended = "done" if code == 0 else "diverged"
         print(f"   {task.name}: {ended} after {time.monotonic() - each.since:.0f} s", flush=True)
-    elif not stop.signal:
-        raise ValueError(
-            f"{task.name} ended with exit code {code}: {last_line(plan, task)} "
-            f"(all it said is in {plan.path(task.name).with_suffix('.txt')})"
-        )
+        return 0
+    log = plan.path(task.name).with_suffix(".txt")
+    said = f"{task.name} ended with exit code {code}: {last_line(plan, task)} (all it said is in {log})"
+    print(f"fastseg compare: {said}", file=sys.stderr)
+    return 2 if code == 2 else 1
 
 
 def last_line(plan: Plan, task: Task) -> str:

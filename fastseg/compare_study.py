@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,11 @@ class Pretrain:
     name: str
     labels: list[dict[str, Any]] = field(default_factory=list)
     fields: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for each in self.labels:
+            if not {"reader", "root"} <= each.keys() or "out" in each:
+                raise ValueError(f"pretrain {self.name}: labels take reader and root, and not out; got {sorted(each)}")
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,7 @@ def _once(what: str, names: Sequence[str]) -> None:
             raise ValueError(f"{what} {name!r}: a name is one word of letters, digits, _, - and .")
 
 
-def method_of(study: Study, variant: Variant, out: Path, seed: int, split: str = "") -> Segment:
+def method_of(study: Study, variant: Variant, out: Path, seed: int) -> Segment:
     """The settings of a variant's training; a rate still to be found stands at its default."""
     _no_own({**study.segment, **variant.fields}, f"variant {variant.name}", OWN | {"init_from", "transfer"})
     values = _merged(study.segment, variant.fields)
@@ -150,7 +155,7 @@ def method_of(study: Study, variant: Variant, out: Path, seed: int, split: str =
     stage = variant.init.removeprefix(STAGE)
     begin = str(out / "pretrain" / stage / "run") if variant.init.startswith(STAGE) else variant.init
     values |= {"out": str(out), "seed": seed, "resume": True, "init_from": begin, "transfer": asdict(variant.transfer)}
-    return typed(Segment, values | ({"split": split} if split else {}), f"variant {variant.name}")
+    return typed(Segment, values, f"variant {variant.name}")
 
 
 def pretraining_of(stage: Pretrain, out: Path) -> HN:
@@ -180,23 +185,16 @@ def amounts(study: Study, images: int) -> list[int]:
 
 def cells(study: Study, out: Path, images: int) -> list[Cell]:
     """Every training of the study, seed by seed, so that a comparison stands early and each seed sharpens it."""
+    methods = [(variant, method_of(study, variant, out, study.seeds[0])) for variant in study.variants]
     found = []
     for seed in study.seeds:
         for count in amounts(study, images):
-            for variant in study.variants:
+            for variant, method in methods:
                 name = f"{variant.name}-{count}-{seed}"
-                folder = out / "cells" / name
-                segment = method_of(study, variant, out, seed)
-                split = segment.split if count == images else f"{segment.split}:{count}"
-                method = _placed(segment, folder, split)
-                found.append(Cell(name, variant.name, count, seed, method, is_searched(study, variant)))
+                split = method.split if count == images else f"{method.split}:{count}"
+                segment = replace(method, out=out / "cells" / name, split=split, seed=seed)
+                found.append(Cell(name, variant.name, count, seed, segment, is_searched(study, variant)))
     return found
-
-
-def _placed(segment: Segment, folder: Path, split: str) -> Segment:
-    from dataclasses import replace
-
-    return replace(segment, out=folder, split=split)
 
 
 def _no_own(values: Mapping[str, Any], where: str, own: Iterable[str]) -> None:

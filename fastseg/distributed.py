@@ -150,10 +150,12 @@ def process_group(device: torch.device, timeout_s: float | None = None) -> Itera
     if not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield Group(device)
         return
-    device = own_device(device)
     ours = not dist.is_initialized()
     if ours:
+        device = own_device(device)
         _join(device, TIMEOUT_S if timeout_s is None else timeout_s)
+    elif device.type == "cuda":
+        device = torch.device("cuda", torch.cuda.current_device())
     try:
         group = Group(device, dist.get_rank(), dist.get_world_size())
         with _quiet(not group.first):
@@ -173,7 +175,7 @@ def own_device(device: torch.device) -> torch.device:
         return device
     if device.index is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError(f"loop.device {device} is one GPU; several processes take --loop.device cuda, a GPU for each")
-    number, there = int(os.environ.get("LOCAL_RANK", torch.cuda.current_device())), torch.cuda.device_count()
+    number, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if number >= there:
         raise ValueError(f"process {number} of this machine has no GPU: torch sees {there}; one process a GPU")
     torch.cuda.set_device(number)

@@ -8,8 +8,9 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rich.table import Table
 
@@ -17,10 +18,13 @@ from fastseg.checkpoint import Checkpoint
 from fastseg.cli import run
 from fastseg.data.augment import Normalisation, resized
 from fastseg.data.sources import Labelled
-from fastseg.frames import LabelledImages
+from fastseg.frames import LabelledImages, LabelledInstances
 from fastseg.inference import Views, predictions, restored
 from fastseg.metrics import Counts, Floats, Scores
 from fastseg.tensors import Module
+
+if TYPE_CHECKING:
+    from fastseg.metrics_image import InstanceCounts
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Evaluate:
     threads         of torch on the CPU, 0 = torch's own choice
     classes         score the pixels of these classes alone, empty = all
     boundaries      measure the boundary F-score too
+    instances       measure the instance-weighted IoU too (cityscapes); reads every label once more
     views           scales, flips and windows whose probabilities are averaged
     """
 
@@ -54,6 +59,7 @@ class Evaluate:
     threads: int = 0
     classes: tuple[str, ...] = ()
     boundaries: bool = False
+    instances: bool = False
     views: Views = field(default_factory=Views)
 
 
@@ -76,12 +82,13 @@ def main(config: Evaluate) -> int:
     found, examples = load(config.checkpoint), _open(config)
     names, device = found.record.classes, chosen_device(config.device)
     check_classes_agree(found, examples)
+    things = instance_counts(examples, config.data) if config.instances else None
     size = parse_size(config.size) if config.size else found.record.size
     dtype = DTYPES.get(chosen_precision(config.precision, device))
     net = restored(found).to(device)
     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
         found_on = measured(
-            net, examples, size, found.record.normalisation, config.batch, config.views, config.boundaries
+            net, examples, size, found.record.normalisation, config.batch, config.views, config.boundaries, things
         )
     counts = subset(found_on.counts, config.classes, names) if config.classes else found_on.counts
     result, extra = scores(counts), _extra(found_on)
@@ -95,7 +102,7 @@ def main(config: Evaluate) -> int:
 
 
 def _extra(found: Measured) -> dict[str, float]:
-    """Scores by image: image_miou, and boundary_f where it was measured (mean over classes present, then images)."""
+    """image_miou; boundary_f (mean over classes present, then images) and niou (over classes) where measured."""
     import warnings
 
     import numpy as np
@@ -107,6 +114,9 @@ def _extra(found: Measured) -> dict[str, float]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # an image without a single labelled pixel
             extra["boundary_f"] = float(np.nanmean([np.nanmean(each) for each in found.boundaries]))
+    if found.things is not None:
+        niou = found.things.niou()
+        extra["niou"] = float(np.nanmean(niou)) if not np.isnan(niou).all() else float("nan")
     return extra
 
 
@@ -149,6 +159,7 @@ class Measured:
     counts: Counts
     images: list[Counts]
     boundaries: list[Floats]
+    things: InstanceCounts | None = None
 
 
 def measured(
@@ -159,8 +170,9 @@ def measured(
     batch: int = 4,
     views: Views | None = None,
     boundaries: bool = False,
+    things: InstanceCounts | None = None,
 ) -> Measured:
-    """One pass over the set, predictions at the labels' own size.
+    """One pass over the set, predictions at the labels' own size; `things` of a LabelledInstances are counted on.
 
     Leaves the network in evaluation mode. ValueError: an empty set.
     """
@@ -172,17 +184,31 @@ def measured(
     if not len(examples):
         raise ValueError("there is no labelled image to evaluate on")
     classes = len(examples.class_names)
-    found = Measured(np.zeros((classes, classes), np.int64), [], [])
+    found = Measured(np.zeros((classes, classes), np.int64), [], [], things)
     for start in range(0, len(examples), batch):
         pairs = [examples[index] for index in range(start, min(start + batch, len(examples)))]
         shapes = [label.shape for _, label in pairs]
         looks = predictions(net, [resized(image, size) for image, _ in pairs], shapes, normalisation, views)
-        for (_, label), guess in zip(pairs, (look.cpu().numpy() for look in looks), strict=True):
+        guesses = (look.cpu().numpy() for look in looks)
+        for index, (_, label), guess in zip(count(start), pairs, guesses, strict=False):
             found.images.append(confusion(label, guess, classes))
             found.counts += found.images[-1]
             if boundaries:
                 found.boundaries.append(boundary_f(label, guess, classes))
+            if things is not None:
+                things.add(label, guess, cast(LabelledInstances, examples).instances(index))
     return found
+
+
+def instance_counts(examples: LabelledImages, name: str) -> InstanceCounts:
+    """The counts of a set's instances before its first image; ValueError when its things are not numbered."""
+    from fastseg.metrics_image import InstanceCounts, mean_instance_sizes
+
+    if not hasattr(examples, "instances"):
+        raise ValueError(f"--instances needs a set whose things are numbered, as cityscapes; {name} has none")
+    numbered = cast(LabelledInstances, examples)
+    pairs = ((numbered[index][1], numbered.instances(index)) for index in range(len(numbered)))
+    return InstanceCounts(mean_instance_sizes(pairs, len(numbered.class_names)))
 
 
 def confusion_of(

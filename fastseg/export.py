@@ -97,7 +97,8 @@ def _timm(found: Checkpoint, net: Module, out: Path) -> Path:
     from fastseg.weights import Source
 
     target = model.state_dict()
-    encoder = {key: value for key, value in found.weights.items() if key.startswith("encoder.")}
+    own = ("encoder.", "net.encoder.")  # of a cross-stitched network the encoder that was trained
+    encoder = {key: value for key, value in found.weights.items() if key.startswith(own)}
     moved = carry(Source(str(found.path), encoder, None), target, set())
     if moved.dropped or moved.reshaped:
         raise ValueError(f"{found.path}: timm's {name} has no place for {(moved.dropped + moved.reshaped)[0]}")

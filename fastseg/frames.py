@@ -134,3 +134,9 @@ class LabelledFrames(LabelledImages, Protocol):
     def depth(self, index: int) -> npt.NDArray[np.float32]: ...
 
     def camera(self, index: int) -> Camera | None: ...
+
+
+class LabelledInstances(LabelledImages, Protocol):
+    """Labelled images whose things are numbered: `instances(i)` (H, W) integers, 0 = none, unique within a class."""
+
+    def instances(self, index: int) -> npt.NDArray[np.unsignedinteger]: ...

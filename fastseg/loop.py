@@ -73,12 +73,14 @@ class Run:
     @torch.no_grad()
     def keep_statistics(self) -> None:
         """None; the batch statistics are kept as they are now (one call for all of them: there are hundreds)."""
-        torch._foreach_copy_(self._statistics, list(self.net.buffers()))
+        if self._statistics:  # a network of layer norms has none
+            torch._foreach_copy_(self._statistics, list(self.net.buffers()))
 
     @torch.no_grad()
     def drop_statistics(self) -> None:
         """None; the batch statistics are those kept."""
-        torch._foreach_copy_(list(self.net.buffers()), self._statistics)
+        if self._statistics:
+            torch._foreach_copy_(list(self.net.buffers()), self._statistics)
 
 
 def chosen_device(name: str) -> torch.device:

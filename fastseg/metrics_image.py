@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseg.metrics import IGNORE, Counts, Floats, scores
+
+NO_INSTANCE = 0
 
 BOUNDARY_TOLERANCE = 0.0075  # of the image's diagonal
 
@@ -85,11 +87,15 @@ class InstanceCounts:
         self.right, self.wrong, self.extra = (np.zeros(len(self.mean_sizes)) for _ in range(3))
 
     def add(self, label: npt.NDArray[Any], predicted: npt.NDArray[Any], instances: npt.NDArray[Any]) -> None:
-        """Count one image; label, predicted, instances (H, W) integers, an instance number is unique in its class."""
+        """Count one image; label, predicted, instances (H, W) integers, an instance number is unique in its class.
+
+        Pixels of a class that has instances, but of none of them (0: a group, a crowd), are left out.
+        """
         kept = label != IGNORE
         for index in np.flatnonzero(~np.isnan(self.mean_sizes)):
-            ours, guess = (label == index) & kept, (predicted == index) & kept
-            self.extra[index] += float((guess & ~ours).sum())
+            of_class, guess = (label == index) & kept, (predicted == index) & kept
+            self.extra[index] += float((guess & ~of_class).sum())
+            ours = of_class & (instances != NO_INSTANCE)
             numbers, at, sizes = np.unique(instances[ours], return_inverse=True, return_counts=True)
             if not len(numbers):
                 continue
@@ -105,14 +111,16 @@ class InstanceCounts:
             return np.where(np.isnan(self.mean_sizes) | (self.right + self.wrong == 0), np.nan, self.right / total)
 
 
-def mean_instance_sizes(
-    labels: Sequence[npt.NDArray[Any]], instances: Sequence[npt.NDArray[Any]], classes: int
-) -> Floats:
-    """The mean pixels of each class's instances over a set (classes,) float64; NaN where there is none."""
+def mean_instance_sizes(images: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]], classes: int) -> Floats:
+    """The mean pixels of each class's instances over (label, instances) of a set: (classes,) float64.
+
+    NaN for a class without instances.
+    """
     pixels, count = np.zeros(classes), np.zeros(classes)
-    for label, numbers in zip(labels, instances, strict=True):
-        for index in np.unique(label[label != IGNORE]):
-            inside = numbers[label == index]
+    for label, numbers in images:
+        kept = (label != IGNORE) & (numbers != NO_INSTANCE)
+        for index in np.unique(label[kept]):
+            inside = numbers[kept & (label == index)]
             pixels[index] += inside.size
             count[index] += len(np.unique(inside))
     with np.errstate(invalid="ignore"):

@@ -48,12 +48,25 @@ def _connect(options: dict[str, Any], address: str | None) -> None:
     if address and address.startswith("ray://") and find_spec("grpc") is None:
         raise ValueError(f"{address} needs Ray's client: install ray[client], or run on a node with --address auto")
     try:
-        ray.init(**options)
+        _start(options) if address is None else ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if address is None:
             raise
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"no Ray cluster answers at {address}: {line}") from error
+
+
+def _start(options: dict[str, Any]) -> None:
+    """Start a Ray here. It gives its own processes 30 s, which is little on a busy machine: three times that."""
+    for tries_left in (2, 1, 0):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:  # Ray raises no type of its own here
+            if tries_left == 0 or "timed out during startup" not in str(error):
+                raise
+            print("Ray was slow to start; trying again", file=sys.stderr)
+            ray.shutdown()
 
 
 def available_memory() -> int:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +62,8 @@ class Toy(Segment):
     sentence  finds an image that cannot be used
     """
 
+    given: ClassVar[list[int]] = []  # the steps whose batches were given out
+
     def build(self, classes: int) -> Start:
         begun = super().build(classes)
         for module in begun.net.modules():
@@ -70,6 +73,7 @@ class Toy(Segment):
 
     def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         for batch in super().batches(examples, start, rank, world):
+            self.given.append(batch.step)
             if batch.step == 3 and rank == world - 1:
                 self._disturb()
             yield batch
@@ -88,15 +92,14 @@ class Toy(Segment):
         self, net: nn.Module, images: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None
     ) -> torch.Tensor:
         good = super().loss(net, images, labels, weight)
-        tracked = [value for key, value in net.state_dict().items() if key.endswith("num_batches_tracked")]
-        poisoned = self.split == "poison" and RANK == 1 and int(tracked[0]) == 4
+        poisoned = self.split == "poison" and RANK == 1 and self.given[-1] == 3
         return good * (float("nan") if poisoned else 1.0)
 
 
 def main(words: list[str]) -> int:
     """The exit code of the run; `timeout` among the keys is that of the process group."""
     keys = dict(word.split("=") for word in words[2:])
-    distributed.TIMEOUT_S = float(keys.get("timeout", "60"))
+    distributed.TIMEOUT_S = float(keys.get("timeout", "240"))
     optim = OptimConfig(lr=float(keys.get("lr", "0.01")), class_weights="median")
     every = int(keys.get("eval", "0"))
     loop = LoopConfig(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fastseg.checkpoint import Record, save
 from fastseg.data.augment import UNIT
 from fastseg.data.camvid import CLASS_NAMES
-from fastseg.evaluate import cli, confusion_of, measured, subset
+from fastseg.evaluate import cli, confusion_of, instance_counts, measured, subset
 from fastseg.inference import Views, predictions
 from fastseg.metrics import scores
 from fastseg.nets import build_network
@@ -174,3 +174,19 @@ def test_a_perfect_network_has_perfect_boundaries_and_images() -> None:
 def test_views_that_cannot_be_are_refused(views: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"views\."):
         Views(**views)  # type: ignore[arg-type]
+
+
+class Things(Halves):
+    """The bright half of each image is one thing."""
+
+    def instances(self, index: int) -> np.ndarray:
+        label = self[index][1]
+        return np.where(label == 1, 7, 0).astype(np.uint16)
+
+
+def test_things_are_counted_where_the_set_numbers_them() -> None:
+    things = instance_counts(Things(), "things")
+    found = measured(Brightness(), Things(), (40, 64), UNIT, things=things)
+    assert found.things is things and things.niou()[1] == 1.0 and np.isnan(things.niou()[0])
+    with pytest.raises(ValueError, match="--instances needs a set whose things are numbered, as cityscapes; halves"):
+        instance_counts(Halves(), "halves")

@@ -50,7 +50,7 @@ def test_a_missed_small_instance_costs_as_much_as_a_missed_large_one() -> None:
     label, instances = np.zeros((10, 40), np.int64), np.zeros((10, 40), np.int64)
     label[:, :20], instances[:, :20] = 1, 1  # 200 pixels
     label[:2, 30:40], instances[:2, 30:40] = 1, 2  # 20 pixels
-    sizes = mean_instance_sizes([label], [instances], 2)
+    sizes = mean_instance_sizes([(label, instances)], 2)
     assert sizes[1] == 110
     found = []
     for missed in (1, 2):
@@ -62,9 +62,18 @@ def test_a_missed_small_instance_costs_as_much_as_a_missed_large_one() -> None:
 
 def test_without_instances_of_different_size_niou_is_iou() -> None:
     random = np.random.default_rng(3)
-    instances = np.repeat(np.arange(16), 25).reshape(20, 20)  # sixteen instances of 25 pixels
-    label = np.isin(instances, random.permutation(16)[:8]).astype(np.int64)
+    instances = np.repeat(np.arange(1, 17), 25).reshape(20, 20)  # sixteen instances of 25 pixels
+    label = np.isin(instances, random.permutation(16)[:8] + 1).astype(np.int64)
     predicted = random.integers(0, 2, label.shape)
-    counts = InstanceCounts(mean_instance_sizes([label], [instances], 2))
+    counts = InstanceCounts(mean_instance_sizes([(label, instances)], 2))
     counts.add(label, predicted, instances)
     assert counts.niou() == pytest.approx(scores(confusion(label, predicted, 2)).iou)
+
+
+def test_a_crowd_is_neither_right_nor_wrong() -> None:
+    label, instances = np.ones((4, 10), np.int64), np.zeros((4, 10), np.int64)
+    instances[:, :5] = 7  # the rest is a crowd
+    counts = InstanceCounts(mean_instance_sizes([(label, instances)], 2))
+    assert counts.mean_sizes[1] == 20
+    counts.add(label, np.zeros_like(label), instances)
+    assert counts.niou()[1] == 0 and counts.wrong[1] == 20

@@ -33,6 +33,7 @@ import numpy as np
 from benchmarks.timing import write_result
 from fastseg.cli import run
 from fastseg.data.camvid import CamVid
+from fastseg.data.hn_runs import Joined
 from fastseg.frames import LabelledImages
 from fastseg.methods import LoopConfig, OptimConfig
 from fastseg.methods.hn import HN
@@ -98,30 +99,6 @@ class Config:
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ValueError(f"--seeds must be at least 1; got {self.seeds}")
-
-
-class Joined:
-    """LabelledImages over label runs of the same classes, one after the other."""
-
-    def __init__(self, parts: Sequence[LabelledImages]) -> None:
-        self.parts = parts
-        self.class_names = list(parts[0].class_names)
-        for part in parts[1:]:
-            if list(part.class_names) != self.class_names:
-                raise ValueError("the label runs have different bins; label the corpora with the same settings")
-        self._starts = np.cumsum([0, *(len(part) for part in parts)])
-        own = [getattr(part, "metadata", {}).get("fingerprint", "") for part in parts]
-        self.metadata = {"fingerprint": "+".join(own)}
-
-    def ids(self) -> list[str]:
-        return [name for part in self.parts for name in part.ids()]
-
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
-    def __getitem__(self, index: int) -> Any:
-        part = int(np.searchsorted(self._starts, index, "right")) - 1
-        return self.parts[part][index - int(self._starts[part])]
 
 
 def shards(folders: str) -> Joined:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from ctypes import Array, c_longlong
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing.sharedctypes import RawArray
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -89,22 +91,24 @@ def batches(
     image that cannot be used, by its id. ChildProcessError, TimeoutError: a worker died, or hangs (`watched`).
     """
     import torch
+    import torchvision.transforms.v2  # noqa: F401 - here, so that each forked worker need not load it again
     from torch.utils.data import DataLoader
 
     if recipe.depth and not (hasattr(examples, "depth") and hasattr(examples, "camera")):
         raise ValueError("depth is asked for, but this data set has no depth beside its labelled images")
-    sampler = _Steps(tuple(examples.ids()), recipe, start, stop, _share(recipe.batch, rank, world))
+    ids, share = tuple(examples.ids()), _share(recipe.batch, rank, world)
+    read = _Examples(examples, ids, recipe, RawArray(c_longlong, max(workers, 1)))
     # The classes are plain Python: DataLoader asks a data set and a sampler for no more than these methods.
     loader: DataLoader[_Rows | Exception] = DataLoader(
-        _Examples(examples, sampler.ids, recipe),  # type: ignore[arg-type]
-        batch_sampler=sampler,
+        read,  # type: ignore[arg-type]
+        batch_sampler=_Steps(len(ids), recipe, start, stop, share),
         num_workers=workers,
         collate_fn=_stacked,
         timeout=timeout_s if workers else 0,
         worker_init_fn=own_signals,
         generator=torch.Generator(),
     )
-    return _collected(loader, sampler, timeout_s)
+    return _collected(watched(loader, read.named, timeout_s), start, recipe.steps_per_epoch(len(ids)))
 
 
 def _share(batch: int, rank: int, world: int) -> slice:
@@ -121,7 +125,7 @@ def _share(batch: int, rank: int, world: int) -> slice:
 class _Steps(Sequence[list[tuple[int, int]]]):
     """DataLoader's batch sampler: which (epoch, index) pairs make this rank's share of each step."""
 
-    ids: tuple[str, ...]
+    images: int
     recipe: Recipe
     start: int
     stop: int
@@ -133,12 +137,7 @@ class _Steps(Sequence[list[tuple[int, int]]]):
     def __getitem__(self, at: int) -> list[tuple[int, int]]:  # type: ignore[override]
         if not 0 <= at < len(self):
             raise IndexError(at)
-        return self.recipe.chosen(len(self.ids), self.start + at)[self.share]
-
-    def said(self, at: int) -> str:
-        """What the batch holds, in words."""
-        names = [self.ids[index] for _, index in self[at]]
-        return f"step {self.start + at}, images {', '.join(names[:8])}{', ...' * (len(names) > 8)}"
+        return self.recipe.chosen(self.images, self.start + at)[self.share]
 
 
 class _Rows(NamedTuple):
@@ -151,10 +150,9 @@ class _Rows(NamedTuple):
     ids: tuple[str, ...]
 
 
-def _collected(loader: Iterable[_Rows | Exception], sampler: _Steps, timeout_s: float) -> Iterator[Batch]:
-    per_epoch = sampler.recipe.steps_per_epoch(len(sampler.ids))
-    with closing(watched(loader, sampler.said, timeout_s)) as stream:
-        for step, found in enumerate(stream, sampler.start):
+def _collected(read: Generator[_Rows | Exception, None, None], start: int, per_epoch: int) -> Iterator[Batch]:
+    with closing(read):
+        for step, found in enumerate(read, start):
             if isinstance(found, Exception):
                 raise found
             yield Batch(found.images, found.labels, found.ids, step, step // per_epoch, found.depth, found.camera)
@@ -178,14 +176,31 @@ def _stacked(found: list[tuple[Augmented, str] | Exception]) -> _Rows | Exceptio
 
 @dataclass(frozen=True)
 class _Examples:
-    """DataLoader's data set: (epoch, index) -> the augmented example and its id."""
+    """DataLoader's data set: (epoch, index) -> the augmented example and its id.
+
+    reading     shared by all processes: 1 + the index that worker 0, 1, ... is at, 0 = none
+    """
 
     examples: LabelledImages
     ids: tuple[str, ...]
     recipe: Recipe
+    reading: Array[c_longlong]
+
+    def named(self, worker: int) -> str:
+        """The id of what the worker is reading, "" when nothing."""
+        return self.ids[self.reading[worker] - 1] if self.reading[worker] else ""
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Augmented, str] | Exception:
-        epoch, index = key
+        from torch.utils.data import get_worker_info
+
+        info = get_worker_info()
+        worker = info.id if info is not None else 0
+        self.reading[worker] = 1 + key[1]
+        example = self._example(*key)
+        self.reading[worker] = 0
+        return example
+
+    def _example(self, epoch: int, index: int) -> tuple[Augmented, str] | Exception:
         recipe, name = self.recipe, self.ids[index]
         try:
             image, label = self.examples[index]

@@ -3,6 +3,8 @@
     ROOT/leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png              train (2,975), val (500)
     ROOT/gtFine/SPLIT/CITY/NAME_gtFine_labelIds.png               0 to 33, as released; or, where a split has none,
     ROOT/gtFine/SPLIT/CITY/NAME_gtFine_labelTrainIds.png          0 to 18, 255 = ignore, as its scripts make them
+    ROOT/gtFine/SPLIT/CITY/NAME_gtFine_instanceIds.png            optional: uint16, label id x 1000 + a number, or
+                                                                  the label id alone for what is no single instance
     ROOT/disparity/, ROOT/camera/                                 optional: depth, see fastseg.data.cityscapes
 
 The labels of test are not published.
@@ -12,10 +14,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from fastseg.data.checks import checked_ids, existing_folder, found, stems
 from fastseg.data.cityscapes import COLOR, Cityscapes
-from fastseg.data.images import Color
+from fastseg.data.images import Color, read_bytes
 from fastseg.data.labelled import IGNORE, ClassMap, LabelledRecording, check_split, labelled_pair
+from fastseg.data.png import decode_png16
 
 CLASS_NAMES = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
@@ -29,6 +35,8 @@ BY_ID = ClassMap.of(
     f"label ids 0 to {MOST_LABEL_ID}, or {IGNORE}",
 )
 BY_TRAIN_ID = ClassMap.counted(len(CLASS_NAMES))
+FIRST_INSTANCE = 1000  # smaller values are stuff, or groups that nobody counted
+INSTANCES = "_gtFine_instanceIds.png"
 LABELS = {"_gtFine_labelIds.png": BY_ID, "_gtFine_labelTrainIds.png": BY_TRAIN_ID}
 
 
@@ -49,6 +57,15 @@ class CityscapesLabels(LabelledRecording):
         color = found(self.root / "leftImg8bit" / name, (COLOR,), "colour")
         label = found(self.root / "gtFine" / name, (self._ending,), "label")
         return labelled_pair(color, label, name, LABELS[self._ending])
+
+    def instances(self, index: int) -> npt.NDArray[np.uint16]:
+        """The instances (H, W) uint16 for nIoU: class * 1000 + number as stored, 0 where there is none (stuff, groups).
+
+        FrameError `missing`, `decode`, `type` or `too-large`.
+        """
+        path = found(self.root / "gtFine" / self._ids[index], (INSTANCES,), "instances")
+        stored = decode_png16(read_bytes(path), str(path))
+        return np.where(stored < FIRST_INSTANCE, np.uint16(0), stored)
 
     def source(self) -> Cityscapes:
         return Cityscapes(self.root, self._split)

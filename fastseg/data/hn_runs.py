@@ -29,16 +29,15 @@ def open_runs(root: Path | str) -> LabelledImages:
 class Joined:
     """LabelledImages over label runs of the same classes, one after the other."""
 
-    def __init__(self, parts: Sequence[HNShards]) -> None:
+    def __init__(self, parts: Sequence[LabelledImages]) -> None:
         self.parts = parts
         self.class_names = list(parts[0].class_names)
         for part in parts[1:]:
             if list(part.class_names) != self.class_names:
                 raise ValueError("the label runs have different bins; label the corpora with the same settings")
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
-        self.metadata: dict[str, Any] = {
-            "fingerprint": "+".join(str(part.metadata.get("fingerprint", "")) for part in parts)
-        }
+        own = [getattr(part, "metadata", {}).get("fingerprint", "") for part in parts]
+        self.metadata: dict[str, Any] = {"fingerprint": "+".join(own)}
 
     def ids(self) -> list[str]:
         return [name for part in self.parts for name in part.ids()]

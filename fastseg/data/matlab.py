@@ -74,29 +74,33 @@ def read_label_map(path: Path, name: str) -> npt.NDArray[np.uint16]:
 
 
 def _numbers(path: Path, name: str, most: int) -> npt.NDArray[Any]:
-    data = read_at_most(path, MAX_MATLAB_BYTES)
-    return _variable(data, f"{path}: expected a MATLAB file with the numbers", name, NUMERIC, most, MAX_INFLATED_BYTES)
+    return _variable(path, f"the numbers {name}", name, NUMERIC, most, (MAX_MATLAB_BYTES, MAX_INFLATED_BYTES))
 
 
 def _cells(path: Path, name: str, kind: str) -> npt.NDArray[Any]:
-    data, wanted = read_at_most(path, MAX_STRUCT_BYTES), f"{path}: expected a MATLAB file with the {kind} array"
-    return _variable(data, wanted, name, (kind,), MAX_NUMBERS, MAX_STRUCT_INFLATED_BYTES)
+    limits = MAX_STRUCT_BYTES, MAX_STRUCT_INFLATED_BYTES
+    return _variable(path, f"the {kind} array {name}", name, (kind,), MAX_NUMBERS, limits)
 
 
 def _variable(
-    data: bytes, wanted: str, name: str, kinds: tuple[str, ...], most: int, inflated: int
+    path: Path, what: str, name: str, kinds: tuple[str, ...], most: int, limits: tuple[int, int]
 ) -> npt.NDArray[Any]:
-    """The variable of at most `most` elements of one of MATLAB's `kinds`; ValueError `wanted` when it cannot be read."""
+    """The variable `name` of at most `most` elements of one of MATLAB's `kinds`; ValueError when it cannot be read.
+
+    limits: bytes of the file, and of one of its elements inflated.
+    """
     from scipy.io import loadmat, whosmat
 
     try:
-        _check_inflated(data, inflated)
+        data = read_at_most(path, limits[0])
+        _check_inflated(data, limits[1])
         about = [(shape, kind) for found, shape, kind in whosmat(io.BytesIO(data)) if found == name]
         if not all(kind in kinds and math.prod(shape) <= most for shape, kind in about):
             raise ValueError(f"{name} is {about}")
         return np.asarray(loadmat(io.BytesIO(data), variable_names=[name])[name])
     except Exception as error:  # scipy's reader raises many types on corrupt files
-        raise ValueError(f"{wanted} {name}; it cannot be read") from error
+        why = " ".join(str(error).split())
+        raise ValueError(f"{path}: expected a MATLAB file with {what}; it cannot be read ({why})") from error
 
 
 def checked_dataset(file: Any, key: Any, path: Path, most: int = MAX_NUMBERS) -> Any:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess, parent_process
 from types import FrameType
 from typing import TypeVar
@@ -14,16 +15,17 @@ from typing import TypeVar
 Read = TypeVar("Read")
 
 
-def watched(loader: Iterable[Read], contents: Callable[[int], str], timeout_s: float) -> Generator[Read, None, None]:
+def watched(loader: Iterable[Read], reading: Callable[[int], str], timeout_s: float) -> Generator[Read, None, None]:
     """What the loader gives, in its order.
 
-    contents    what number `at` holds, in words, for an error
-    timeout_s   the loader's own time-out, for the error's text
+    reading     the name of what worker 0, 1, ... has begun to read and not ended, for an error; "" = nothing
+    timeout_s   the loader's own time-out
 
     ChildProcessError: a worker died; found at the next request, at once while one is under way (in the main thread).
-    TimeoutError: nothing came within the loader's time-out. However it ends, no worker outlives the iterator.
+    TimeoutError: nothing came within the loader's time-out. Errors of reading itself are raised as they come.
+    However it ends, no worker outlives the iterator.
     """
-    at, iterator = 0, iter(loader)
+    iterator = iter(loader)
     watch = _Watch(list(getattr(iterator, "_workers", ())))
     try:
         while True:
@@ -32,10 +34,10 @@ def watched(loader: Iterable[Read], contents: Callable[[int], str], timeout_s: f
                 found = watch.ask(iterator)
             except StopIteration:
                 return
-            except RuntimeError as error:
-                late = bool(watch.workers) and time.monotonic() - asked >= timeout_s
-                raise _explained(watch.dead(), contents(at), timeout_s if late else 0.0) or error from None
-            at += 1
+            except Exception as error:
+                late = isinstance(error, RuntimeError) and time.monotonic() - asked >= timeout_s
+                broken = isinstance(error, OSError | EOFError)  # a worker died while it handed something over
+                raise watch.explained(reading, broken, timeout_s if late else 0.0) or error from None
             yield found
     finally:
         del iterator  # ends the workers that still listen, unless an error holds it
@@ -74,9 +76,30 @@ class _Watch:
         finally:
             self.asking = False
 
-    def dead(self) -> list[BaseProcess]:
-        """The workers that have ended: none should while there is more to read."""
-        return [worker for worker in self.workers if worker.exitcode is not None]
+    def dead(self, soon: bool = False) -> list[int]:
+        """The workers that have ended, or with `soon` are about to: none should while there is more to read."""
+        if soon:
+            ready = wait([worker.sentinel for worker in self.workers], 5)
+            for worker in self.workers:
+                if worker.sentinel in ready:
+                    worker.join(5)
+        return [number for number, worker in enumerate(self.workers) if worker.exitcode is not None]
+
+    def explained(self, reading: Callable[[int], str], broken: bool, late_s: float) -> OSError | None:
+        """The error in words, None when no worker died and the time was not over."""
+        if not self.workers:
+            return None
+        for number in self.dead(broken):
+            name, code = reading(number), self.workers[number].exitcode or 0
+            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            hint = " (out of memory? fewer workers need less)" if code == -signal.SIGKILL else ""
+            when = f"while reading {name}" if name else "between two images"
+            return ChildProcessError(f"data worker {self.workers[number].pid} {how} {when}{hint}")
+        if late_s:
+            busy = [name for name in map(reading, range(len(self.workers))) if name]
+            what = f"they are still reading {', '.join(busy)}" if busy else "they are reading nothing"
+            return TimeoutError(f"the data workers gave no batch for {late_s:g} s; {what}")
+        return None
 
     def close(self) -> None:
         """Ends the workers that the loader left: after an error all, else one that never came back from a read."""
@@ -86,18 +109,6 @@ class _Watch:
                 worker.join()
         if self.main:
             signal.signal(signal.SIGCHLD, self.handler)
-
-
-def _explained(dead: list[BaseProcess], contents: str, late_s: float) -> OSError | None:
-    """The error in words, None when no worker died and the time was not over."""
-    if dead:
-        code = dead[0].exitcode or 0
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        hint = " (out of memory? fewer workers need less)" if code == -signal.SIGKILL else ""
-        return ChildProcessError(f"data worker {dead[0].pid} {how}{hint}; what was waited for: {contents}")
-    if late_s:
-        return TimeoutError(f"the data workers gave nothing for {late_s:g} s; what was waited for: {contents}")
-    return None
 
 
 def own_signals(worker: int) -> None:

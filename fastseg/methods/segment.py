@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fastseg.data.augment import AugmentConfig
 from fastseg.data.batches import Batch, Recipe, batches
 from fastseg.data.sources import Labelled
-from fastseg.frames import LabelledImages
+from fastseg.frames import Camera, LabelledFrames, LabelledImages
 from fastseg.methods import LoopConfig, OptimConfig, Start, TransferConfig, check_training, parse_size
 from fastseg.tensors import Module, Tensor
 
@@ -104,7 +104,8 @@ class Few:
         if not count.isdecimal() or not 1 <= int(count) <= len(whole):
             raise ValueError(f"--split NAME:COUNT takes 1 to {len(whole)} images here; got {count!r}")
         order = np.random.default_rng((seed, len(whole))).permutation(len(whole))
-        return cls(whole, tuple(sorted(int(index) for index in order[: int(count)])))
+        kept = tuple(sorted(int(index) for index in order[: int(count)]))
+        return FewFrames(whole, kept) if hasattr(whole, "depth") else cls(whole, kept)
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -119,3 +120,14 @@ class Few:
 
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.unsignedinteger]]:
         return self.whole[self.chosen_indices[index]]
+
+
+@dataclass(frozen=True)
+class FewFrames(Few):
+    """Some of a set's labelled images, of a set that has depth beside them (LabelledFrames)."""
+
+    def depth(self, index: int) -> npt.NDArray[np.float32]:
+        return cast(LabelledFrames, self.whole).depth(self.chosen_indices[index])
+
+    def camera(self, index: int) -> Camera | None:
+        return cast(LabelledFrames, self.whole).camera(self.chosen_indices[index])

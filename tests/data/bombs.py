@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -29,7 +30,7 @@ EXPECTED = {
     "color_text.png": "too-large", "color.webp": "too-large", "color_lossless.webp": "too-large",
     "color.jpg": "too-large", "pose.txt": "too-large", "intrinsics.json": "intrinsics", "label.png": "decode",
     "frames.mat": "refused", "chunk.mat": "refused", "names.mat": "refused", "splits.mat": "refused",
-    "tum": "too-large",
+    "tum": "too-large", "archive.npy": "decode",
 }  # fmt: skip
 
 
@@ -112,6 +113,8 @@ def write(folder: Path) -> None:
     for name in ("sparse.png", "pose.txt", "intrinsics.json"):
         sparse(folder / name)
     (folder / "device.npy").symlink_to("/dev/zero")
+    with zipfile.ZipFile(folder / "archive.npy", "w", zipfile.ZIP_DEFLATED) as archive:  # what np.load takes for an npz
+        archive.writestr("arr_0.npy", npy("(8192, 8192)") + bytes(2**28))
     (folder / "tum").mkdir()
     sparse(folder / "tum" / "depth.txt")
     (folder / "good.png").write_bytes(png(1, 1, zlib.compress(bytes(3))))

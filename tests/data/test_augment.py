@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 
 from fastseg.data.augment import IMAGENET, NOTHING, UNIT, AugmentConfig, augment
+from fastseg.data.augment_colour import blurred
 
 pytestmark = pytest.mark.torch
 
@@ -73,7 +76,50 @@ def test_image_and_label_of_different_sizes_are_refused() -> None:
         augment(image, label[:-1], (8, 8), NOTHING, (0, 0, 0))
 
 
-@pytest.mark.parametrize("fields", [{"flip": 2.0}, {"min_scale": 0.0}, {"min_scale": 2.0}, {"jitter": 1.0}])
-def test_a_senseless_augmentation_is_refused(fields: dict[str, float]) -> None:
+def test_every_change_has_draws_of_its_own() -> None:
+    """Turning one on moves nothing that another decides."""
+    image, label = _pair()
+    plain = augment(image, label, (24, 24), AugmentConfig(), (1, 2, 3))
+    more = augment(image, label, (24, 24), AugmentConfig(hue=0.1, blur=1.0), (1, 2, 3))
+    assert torch.equal(plain.label, more.label) and not torch.equal(plain.image, more.image)
+
+
+def test_hue_turns_colours_and_a_chance_of_none_leaves_them() -> None:
+    image = np.full((8, 8, 3), (200, 40, 40), np.uint8)
+    label = np.zeros((8, 8), np.uint8)
+    configs = (AugmentConfig(0, 1, 1, 0, hue=0.5), AugmentConfig(0, 1, 1, 0.5, hue=0.5, jitter_chance=0.0))
+    turned, left = (augment(image, label, (8, 8), config, (0, 0, 0)).image[:, 0, 0].tolist() for config in configs)
+    assert (
+        turned != [200, 40, 40] and max(turned) == pytest.approx(200, abs=2) and min(turned) == pytest.approx(40, abs=2)
+    )
+    assert left == [200, 40, 40]
+
+
+def test_blur_is_a_gaussian() -> None:
+    """A bright pixel becomes exp(-d^2 / 2 sigma^2) / (2 pi sigma^2), to a rounding of uint8 in each of two passes."""
+    image = torch.zeros(3, 31, 41, dtype=torch.uint8)
+    image[:, 15:18, 20:23] = 250
+    blur = blurred(image, 1.5).float()
+    v, u = torch.meshgrid(torch.arange(31.0), torch.arange(41.0), indexing="ij")
+    near = [((v - 15 - i) ** 2 + (u - 20 - j) ** 2) for i in range(3) for j in range(3)]
+    expected = 250 * sum(torch.exp(-each / 4.5) for each in near) / (2 * torch.pi * 2.25)
+    assert float((blur - expected).abs().max()) < 2.5  # cut at three sigma: 0.3 % more in each pass
+    assert bool((blur[0] == blur[2]).all())
+
+
+def test_blur_of_the_smallest_pictures() -> None:
+    for shape in ((3, 1, 1), (3, 1, 5), (3, 2, 2)):
+        image = torch.full(shape, 7, dtype=torch.uint8)
+        assert torch.equal(blurred(image, 2.0), image)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"flip": 2.0}, {"min_scale": 0.0}, {"min_scale": 2.0}, {"jitter": 1.0}, {"hue": 0.6}, {"rotate": -1.0}),
+        *({"aspect": 0.5}, {"blur": 1.1}, {"blur_sigma": 0.0}, {"fit": "contain"}, {"rotate": float("nan")}),
+    ],
+)
+def test_a_senseless_augmentation_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="got"):
         AugmentConfig(**fields)

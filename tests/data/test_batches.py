@@ -5,8 +5,9 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from fastseg.data.augment import AugmentConfig
+from fastseg.data.augment import NOTHING, AugmentConfig
 from fastseg.data.batches import Recipe, batches
+from fastseg.frames import Camera
 
 pytestmark = pytest.mark.torch
 
@@ -77,3 +78,35 @@ def test_fewer_images_than_the_batch_are_refused() -> None:
 def test_a_label_beyond_the_classes_names_its_image(workers: int) -> None:
     with pytest.raises(ValueError, match="'noise/4' holds class 9; there are 3 classes"):
         list(batches(Noise(broken=True), RECIPE, 0, 8, workers))
+
+
+class NoiseFrames(Noise):
+    """The same with depth of as many metres as the index + 1; the camera of the last is not known."""
+
+    def depth(self, index: int) -> npt.NDArray[np.float32]:
+        return np.full((20, 30), index + 1, np.float32)
+
+    def camera(self, index: int) -> Camera | None:
+        return Camera(25, 25, 14.5, 9.5, 20, 30) if index < 4 else None
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_carry_depth_and_camera_when_asked(workers: int) -> None:
+    recipe = Recipe((40, 60), 2, 7, NOTHING, depth=True)
+    for batch in batches(NoiseFrames(), recipe, 0, 6, workers):
+        assert batch.depth is not None and batch.camera is not None
+        assert batch.depth.shape == (2, 40, 60) and batch.depth.dtype == torch.float32
+        for name, depth, camera in zip(batch.ids, batch.depth, batch.camera, strict=True):
+            index = int(name.removeprefix("noise/"))
+            assert bool((depth == index + 1).all())
+            expected = [50, 50, 29.5, 19.5] if index < 4 else [np.nan] * 4
+            np.testing.assert_allclose(camera.numpy(), expected)
+
+
+def test_depth_that_nobody_asks_for_is_not_read() -> None:
+    assert all(batch.depth is None and batch.camera is None for batch in batches(NoiseFrames(), RECIPE, 0, 2))
+
+
+def test_depth_of_a_set_without_is_refused() -> None:
+    with pytest.raises(ValueError, match="this data set has no depth"):
+        batches(Noise(), Recipe((16, 24), 2, 7, NOTHING, depth=True), 0, 1)

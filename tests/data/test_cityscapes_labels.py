@@ -40,6 +40,19 @@ def test_without_disparity_there_are_labels_and_the_depth_is_said_to_be_missing(
         images.depth(0)
 
 
+def test_instances_are_as_stored_and_their_absence_is_named(tmp_path: Path) -> None:
+    images = CityscapesLabels(KITS["cityscapes ids"].write(tmp_path), "val")
+    stored = np.arange(32 * 48, dtype=np.uint16).reshape(32, 48) + 26000
+    stored[0] = 26  # a group of cars
+    put(tmp_path / f"gtFine/val/frankfurt/{NAME}_gtFine_instanceIds.png", encoded(stored))
+    np.testing.assert_array_equal(images.instances(0)[1:], stored[1:])
+    assert not images.instances(0)[0].any()
+    with pytest.raises(
+        FrameError, match=r"lindau_000000_000019_gtFine_instanceIds\.png: expected the frame's instances"
+    ):
+        images.instances(1)
+
+
 def test_the_labels_of_test_are_not_published(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="split of cityscapes must be train or val; got 'test'"):
         CityscapesLabels(tmp_path, "test")
@@ -52,15 +65,19 @@ def test_the_released_train_ids_are_what_the_map_makes_of_the_label_ids(shared_d
     tiny = shared_data / "cityscapes_tiny"
     put(tmp_path / f"leftImg8bit/val/frankfurt/{NAME}_leftImg8bit.png",
         (tiny / f"leftImg8bit/{NAME}_leftImg8bit.png").read_bytes())  # fmt: skip
-    for kind in ("labelIds", "labelTrainIds"):
+    for kind in ("labelIds", "labelTrainIds", "instanceIds"):
         name = f"{NAME}_gtFine_{kind}.png"
         put(tmp_path / f"gtFine/val/frankfurt/{name}", (tiny / "gtFine" / name).read_bytes())
-    image, label = CityscapesLabels(tmp_path, "val")[0]
+    images = CityscapesLabels(tmp_path, "val")
+    image, label = images[0]
     stored, trained = (decode_label(tiny / "gtFine" / f"{NAME}_gtFine_{k}.png") for k in ("labelIds", "labelTrainIds"))
     assert image.shape == (128, 256, 3) and label.shape == trained.shape
     for value in np.unique(stored):  # the two files were reduced one by one: some pixels on borders differ
         assert BY_ID.table[value] == np.bincount(trained[stored == value]).argmax()
     assert (label == trained).mean() > 0.997
+    instances = images.instances(0)
+    cars = np.unique(instances[label == CLASS_NAMES.index("car")])
+    assert instances.shape == label.shape and {26000, 26001, 26002} <= set(cars.tolist())
 
 
 def test_the_map_has_19_classes_and_refuses_what_is_beyond_the_ids() -> None:

@@ -21,6 +21,7 @@ def test_damaged_data_sets_end_in_a_reason_or_the_right_label(name: str, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 @pytest.mark.parametrize("name", KITS)
 def test_two_hundred_damages_of_each_reader(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tally = run(made(name), range(SEEDS), tmp_path)

@@ -197,6 +197,7 @@ def test_damaged_recordings_end_in_a_reason_or_the_right_label(name: str, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 @pytest.mark.parametrize("name", KITS)
 def test_two_hundred_damages_of_each(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tally: Tally = run(KITS[name](), range(SEEDS), tmp_path)

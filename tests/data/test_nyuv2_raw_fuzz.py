@@ -49,6 +49,7 @@ def test_damaged_recordings_end_in_a_reason_or_the_right_label(tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 def test_two_hundred_damages_of_a_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tally: Tally = run(kit(), range(SEEDS), tmp_path)
     with capsys.disabled():

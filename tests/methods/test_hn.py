@@ -53,6 +53,23 @@ def test_the_defaults_are_the_papers() -> None:
     assert method.optim.optimizer == "sgd"
 
 
+def test_several_label_runs_in_a_folder_are_one_set(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    for name, own in (("b", "abc"), ("a", "abd")):
+        folder = tmp_path / "runs" / name / "labels"
+        folder.mkdir(parents=True)
+        hn = {"n_height": 2, "n_normal": 2, "height_edges": [0.5]}
+        with ShardWriter(folder / "00000.parquet", {"fingerprint": own, "hn": hn}) as writer:
+            for index in range(2 if name == "a" else 3):
+                writer.add({**_row(index), "id": f"{name}/{index}"})
+            writer.commit()
+    found = HN(tmp_path / "runs", tmp_path / "out").examples()
+    assert found.ids() == ["a/0", "a/1", "b/0", "b/1", "b/2"] and len(found) == 5
+    assert (found[3][1] == HN(shards, tmp_path / "out").examples()[1][1]).all() and (found[-1][0] == found[4][0]).all()
+    with pytest.raises(IndexError, match="index 5 is out of range"):
+        found[5]
+
+
 def test_shards_to_pre_training_to_segmentation(shards: Path, tmp_path: Path) -> None:
     assert train(["hn", "--root", str(shards), "--out", str(tmp_path / "hn"), *FLAGS]) == 0
     found = load(tmp_path / "hn").record

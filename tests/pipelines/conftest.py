@@ -26,9 +26,13 @@ def ray_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.environ["TOY_LOG"], os.environ["TOY_FIFO"] = str(log), f"{log}.fifo"
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    ray.init(
-        address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="error",
-        object_store_memory=100 << 20, runtime_env={"env_vars": environment},
+    from pipelines import ray_session
+
+    ray_session._start(
+        {
+            "address": "local", "num_cpus": 2, "num_gpus": 1, "include_dashboard": False, "log_to_driver": False,
+            "logging_level": "error", "object_store_memory": 100 << 20, "runtime_env": {"env_vars": environment},
+        }
     )  # fmt: skip
     yield log
     ray.shutdown()

@@ -131,3 +131,19 @@ def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(ray_session.ray, "is_initialized", lambda: False)
     with pytest.raises(ValueError, match=r"ray://head:10001 needs Ray's client: install ray\[client\]"):
         run(tmp_path, toy_work.plan(9), 2, address="ray://head:10001")
+
+
+def test_a_ray_that_is_slow_to_start_is_started_again(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    from pipelines import ray_session
+
+    slow = iter([Exception("The current node timed out during startup."), Exception("another bug"), None])
+
+    def init(**options: Any) -> None:
+        if error := next(slow):
+            raise error
+
+    monkeypatch.setattr(ray_session.ray, "init", init)
+    monkeypatch.setattr(ray_session.ray, "shutdown", lambda: None)
+    with pytest.raises(Exception, match="another bug"):
+        ray_session._start({})
+    assert capsys.readouterr().err == "Ray was slow to start; trying again\n"

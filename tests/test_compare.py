@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from fastseg import compare_study
+from fastseg.compare import cli
+from fastseg.compare_plan import Plan, Task
+from fastseg.compare_study import Study, cells, read_study
+
+ROOT = Path(__file__).parent.parent
+STUDY: dict[str, Any] = {
+    "name": "few",
+    "seeds": [3, 5],
+    "counts": [2],
+    "fractions": [1.0],
+    "segment": {
+        "data": "folder", "network": "linknet/mobilenetv3_small_050", "size": "32x32", "steps": 4, "batch": 2,
+        "loop": {"eval_every": 2, "workers": 0},
+    },
+    "pretrain": [{"name": "hn", "labels": [{"reader": "rooms", "root": "r"}], "fields": {"steps": 3}}],
+    "variants": [
+        {"name": "scratch"},
+        {"name": "frozen", "init": "pretrain:hn", "transfer": {"freeze": 2}, "fields": {"optim": {"lr": 0.5}}},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Four images to train on and two to score, in the `folder` layout; class 1 is red."""
+    folder = tmp_path / "few"
+    for index in range(6):
+        label = np.zeros((32, 32), np.uint8)
+        label[4 * index :, 8:] = 1
+        color = np.where(label[..., None] == 1, (200, 30, 30), (60, 60, 60)).astype(np.uint8)
+        for kind, pixels in (("color", color), ("labels", label)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / kind / f"{index}.png")
+    (folder / "classes.txt").write_text("grey\nred\n")
+    (folder / "train.txt").write_text("0\n1\n2\n3\n")
+    (folder / "val.txt").write_text("4\n5\n")
+    return folder
+
+
+def _values(root: Path, change: Callable[[Any], object] = lambda _: None) -> dict[str, Any]:
+    values = copy.deepcopy(STUDY)
+    values["segment"]["root"] = str(root)
+    change(values)
+    return values
+
+
+def _study(tmp_path: Path, root: Path, change: Callable[[Any], object] = lambda _: None) -> Study:
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(_values(root, change)))
+    return read_study(path)
+
+
+def test_a_cell_for_every_variant_number_of_images_and_seed(tmp_path: Path, root: Path) -> None:
+    found = cells(_study(tmp_path, root), tmp_path / "out", 4)
+    assert [each.name for each in found] == [
+        "scratch-2-3", "frozen-2-3", "scratch-4-3", "frozen-4-3", "scratch-2-5", "frozen-2-5", "scratch-4-5",
+        "frozen-4-5",
+    ]  # fmt: skip
+    assert [each.segment.split for each in found[:3]] == ["train:2", "train:2", "train"]
+    assert {each.segment.seed for each in found} == {3, 5} and all(each.segment.resume for each in found)
+    scratch, frozen = found[0].segment, found[1].segment
+    assert scratch.init_from == "" and frozen.init_from == str(tmp_path / "out/pretrain/hn/run")
+    assert frozen.transfer.freeze == 2 and frozen.optim.lr == 0.5 != scratch.optim.lr
+    assert frozen.loop == scratch.loop and len({each.segment.out for each in found}) == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda v: v.update(foo=1), "unknown key 'foo'"),
+        (lambda v: v.pop("variants"), "option variants is required"),
+        (lambda v: v["variants"].append({"name": "scratch"}), "variant scratch stands there twice"),
+        (lambda v: v["variants"].append({"name": "a b"}), "variant 'a b': a name is one word"),
+        (lambda v: v["variants"].append({"name": "a", "init": "pretrain:no"}), "begins from pre-training 'no'"),
+        (lambda v: v["variants"].append({"name": "a", "init": "no.pth"}), "init no.pth: no such checkpoint folder"),
+        (lambda v: v["variants"].append({"name": "a", "foo": 1}), "variants: unknown key 'foo'"),
+        (lambda v: v["variants"].append({"name": "a", "transfer": {"foo": 1}}), "unknown key 'transfer.foo'"),
+        (lambda v: v["variants"].append({"name": "a", "transfer": {"freeze": 1}}), "variant a: transfer.mode all"),
+        (lambda v: v["variants"].append({"name": "a", "fields": {"foo": 1}}), "variant a: unknown key 'foo'"),
+        (lambda v: v["variants"].append({"name": "a", "fields": {"seed": 1}}), "seed is the study's to say"),
+        (lambda v: v["segment"].update(steps="x"), "variant scratch: steps: expected int; got x"),
+        (lambda v: v["segment"].update(split="train:3"), "numbers of images are the study's"),
+        (lambda v: v["segment"].update(split="nosuch"), "nosuch.txt"),
+        (lambda v: v["segment"].update(root="nowhere"), "nowhere"),
+        (lambda v: v["segment"]["loop"].pop("eval_every"), "loop.eval_every must be set"),
+        (lambda v: v.update(counts=[9]), "counts asks for 9 labelled images; the split has 4"),
+        (lambda v: v.update(counts=[1]), "a batch of 2 needs as many labelled images; got 1"),
+        (lambda v: v.update(fractions=[1.5]), "fractions lie in (0, 1]; got 1.5"),
+        (lambda v: v.update(seeds=[1, 1]), "seed 1 stands there twice"),
+        (lambda v: v["pretrain"][0].update(labels=[{"root": "r"}]), "labels take reader and root"),
+        (lambda v: v["pretrain"][0]["fields"].update(foo=1), "pretrain hn: unknown key 'foo'"),
+        (lambda v: v["pretrain"][0].update(labels=[], fields={"root": "none"}), "no label shards"),
+        (lambda v: v["segment"].update(network="linknet/resnet7"), "resnet7"),
+        (lambda v: v["variants"][1]["transfer"].update(freeze=99), "variant frozen: freeze must lie between"),
+        (lambda v: v["segment"].update(optim={"lr": "search"}) or v["segment"]["loop"].update(eval_split="test"),
+         "lr: search picks by the validation images"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_sentence_before_the_first_step(
+    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str], change: Callable[[Any], object], sentence: str
+) -> None:
+    pytest.importorskip("torch")
+    path, out = tmp_path / "study.yaml", tmp_path / "out"
+    path.write_text(yaml.safe_dump(_values(root, change)))
+    assert cli([str(path), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and sentence in said, said
+    assert not list(out.rglob("*.json")), "nothing was begun"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("name: a\nname: b\n", "line 1: 'name' is given twice"),
+        ("name: [\n", "study.yaml, line 2: "),
+        ("just words\n", "expected lines `name: ...`"),
+        ("name: !!python/object:os.system x\n", "could not determine a constructor"),
+    ],
+)
+def test_a_file_that_is_no_study_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"study\.yaml") as error:
+        read_study(path)
+    assert sentence in str(error.value)
+
+
+def _end(plan: Plan, *names: str) -> None:
+    for name in names:
+        task = next(task for task in plan.tasks() if task.name == name)
+        plan.begin(task)
+        plan.end(task, 0)
+
+
+def _ready(plan: Plan) -> list[str]:
+    return [task.name for task in plan.ready()]
+
+
+def test_a_pre_training_comes_before_what_begins_from_it(tmp_path: Path, root: Path) -> None:
+    plan = Plan(_study(tmp_path, root, lambda v: v.update(counts=[], seeds=[0])), tmp_path / "out", 4)
+    assert _ready(plan) == ["pretrain-hn-labels-0", "cell-scratch-4-0"]
+    _end(plan, "pretrain-hn-labels-0")
+    assert _ready(plan) == ["pretrain-hn", "cell-scratch-4-0"]
+    _end(plan, "pretrain-hn")
+    assert _ready(plan) == ["cell-scratch-4-0", "cell-frozen-4-0"]
+    _end(plan, "cell-frozen-4-0", "cell-scratch-4-0")
+    assert _ready(plan) == []
+
+
+def test_what_was_run_with_other_settings_is_refused_by_name(tmp_path: Path, root: Path) -> None:
+    plan = Plan(_study(tmp_path, root), tmp_path / "out", 4)
+    _end(plan, "cell-scratch-2-3")
+    slower = _study(tmp_path, root, lambda v: v["segment"].update(optim={"lr": 0.25}))
+    with pytest.raises(
+        ValueError, match=r"cell-scratch-2-3 was run with optim\.lr 0\.001, and the study now says 0\.2"
+    ):
+        Plan(slower, tmp_path / "out", 4).ready()
+    elsewhere = _study(tmp_path, root, lambda v: v["segment"]["loop"].update(device="cpu", save_every=7))
+    assert "cell-scratch-2-3" not in _ready(Plan(elsewhere, tmp_path / "out", 4))
+
+
+def test_a_cell_of_a_pre_training_that_was_run_again_is_refused(tmp_path: Path, root: Path) -> None:
+    plan = Plan(_study(tmp_path, root), tmp_path / "out", 4)
+    _end(plan, "pretrain-hn-labels-0", "pretrain-hn", "cell-frozen-2-3")
+    plan.path("pretrain-hn").unlink()
+    longer = Plan(_study(tmp_path, root, lambda v: v["pretrain"][0]["fields"].update(steps=9)), tmp_path / "out", 4)
+    with pytest.raises(ValueError, match="cell-frozen-2-3 began from a pre-training that was run again"):
+        _end(longer, "pretrain-hn")
+        longer.ready()
+
+
+def test_a_searched_rate_is_found_before_the_variants_cells(tmp_path: Path, root: Path) -> None:
+    def change(values: dict[str, Any]) -> None:
+        values.update(search={"steps": 2, "highest": 1e-3, "lowest": 2e-4}, pretrain=[], seeds=[0], counts=[])
+        values["variants"] = [{"name": "a", "fields": {"optim": {"lr": "search", "optimizer": "adamw"}}}]
+
+    plan = Plan(_study(tmp_path, root, change), tmp_path / "out", 4)
+    miou = {2e-4: 0.1, 5e-4: 0.2, 1e-3: 0.3, 2e-3: float("nan")}
+    while _ready(plan)[0].startswith("search-"):
+        task = plan.ready()[0]
+        plan.begin(task)
+        rate = task.config["optim"]["lr"]
+        folder = Path(task.config["out"])
+        folder.mkdir(parents=True)
+        line = {"step": 2, "miou": miou[rate], "global_accuracy": 0.5, "class_accuracy": 0.5}
+        (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+        plan.end(task, 1 if rate == 2e-3 else 0)
+    (cell,) = plan.ready()
+    assert cell.name == "cell-a-4-0" and cell.config["optim"]["lr"] == 1e-3, "the range had grown to 0.002"
+    assert (cell.config["steps"], cell.config["optim"]["optimizer"]) == (4, "adamw")
+
+
+def test_a_damaged_record_of_a_task_is_named(tmp_path: Path, root: Path) -> None:
+    plan = Plan(_study(tmp_path, root), tmp_path / "out", 4)
+    plan.path("pretrain-hn").write_text("{")
+    with pytest.raises(ValueError, match=r"pretrain-hn\.json is damaged"):
+        plan.ready()
+
+
+def test_the_committed_studies_are_typed() -> None:
+    for path in sorted((ROOT / "benchmarks/studies").glob("*.yaml")):
+        study = read_study(path)
+        assert cells(study, Path("out"), 367) and study.name == path.stem
+        assert all(compare_study.pretraining_of(stage, Path("out")).steps for stage in study.pretrain)
+
+
+def test_every_field_of_a_study_is_explained() -> None:
+    for kind in (Study, compare_study.Variant, compare_study.Pretrain, compare_study.Search):
+        assert all(f"\n    {field.name} " in (kind.__doc__ or "") for field in fields(kind)), kind
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+def test_one_command_trains_and_reports(tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    variants = [{"name": "scratch"}, {"name": "encoder", "init": str(tmp_path / "out/cells/scratch-4-0")}]
+    one = {"pretrain": [], "seeds": [0], "counts": []}
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({**_values(root), **one, "variants": variants[:1]}))
+    words = [str(path), "--out", str(tmp_path / "out")]
+    assert cli(words) == 0
+    first = (tmp_path / "out/study.json").read_text()
+    assert [row["variant"] for row in json.loads(first)["rows"]] == ["scratch"]
+    path.write_text(yaml.safe_dump({**_values(root), **one, "variants": variants}))  # one more
+    capsys.readouterr()
+    assert cli([*words, "--jobs", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "-- cell-encoder-4-0" in said and "-- cell-scratch-4-0" not in said, "what is done is not run again"
+    record = json.loads((tmp_path / "out/study.json").read_text())
+    assert record["rows"][0] == json.loads(first)["rows"][0] and len(record["rows"]) == 2
+    assert (tmp_path / "out/cells/encoder-4-0/transfer.json").is_file()
+
+
+def test_a_task_is_a_program_of_this_library() -> None:
+    task = Task("a", ("fastseg.train", "segment"), {})
+    from fastseg.compare_run import command
+
+    assert command(task, Path("c.json"))[:4] == [sys.executable, "-m", "fastseg.train", "segment"]
+
+
+def test_the_committed_camvid_study_is_whole() -> None:
+    found = json.loads((ROOT / "benchmarks/results/study_hn_camvid.json").read_text())
+    assert list(found) == ["protocol", "machine", "versions", "date", "rows"]
+    wanted = {(name, seed) for name in ("scratch", "hn_full", "hn_frozen_k", "hn_cross_stitch") for seed in (0, 1, 2)}
+    assert {(row["variant"], row["seed"]) for row in found["rows"]} == wanted and len(found["rows"]) == 12
+    assert all([point["epoch"] for point in row["curve"]] == [1, 2, 3, 4, 5] for row in found["rows"])
+    assert found["protocol"]["scored_on"] == "val"
