@@ -62,7 +62,7 @@ def _unpooled(x: Tensor, indices: Tensor, size: torch.Size) -> Tensor:
     if not torch.are_deterministic_algorithms_enabled():
         return functional.max_unpool2d(x, indices, [2, 2], [2, 2], output_size=list(size))
     flat = x.new_zeros(*x.shape[:2], size.numel()).scatter(2, indices.flatten(2), x.flatten(2))
-    return flat.unflatten(2, list(size))
+    return flat.reshape(*x.shape[:2], *size)
 
 
 def _widths(stage: list[nn.Module]) -> list[int]:
