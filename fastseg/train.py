@@ -144,6 +144,8 @@ def survey(examples: LabelledImages, method: Method) -> torch.Tensor:
     pixels = sum((check_classes(examples[i][1], classes, names[i]) for i in indices), np.zeros(classes, np.int64))
     if not pixels.any():
         raise ValueError(f"no pixel of the {len(names)} labelled images has a class: all are 255 (ignore)")
+    if every and (empty := [name for name, count in zip(examples.class_names, pixels, strict=True) if not count]):
+        print(f"{len(empty)} of {classes} classes have no pixel to learn from: {', '.join(empty[:8])}", flush=True)
     return torch.from_numpy(pixels)
 
 

@@ -66,7 +66,7 @@ def train(out: Path, fatal: int = 0, resume: bool = False) -> int:
     points = Points(fatal)
     for name in ("fsync", "rename", "mkdir"):
         setattr(os, name, points.around(getattr(os, name)))
-    shutil.rmtree = points.around(shutil.rmtree)
+    shutil.rmtree = points.around(shutil.rmtree)  # type: ignore[assignment]
     checkpoint._write = points.write
     loop = {**vars(LOOP), "save_every": SAVE_EVERY}
     optim = OptimConfig(lr=0.01, optimizer="adamw", ema=0.9)

@@ -177,6 +177,11 @@ def test_what_cannot_be_trained_is_refused_before_the_first_step(tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
+def test_classes_without_a_pixel_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(run_of(tmp_path, steps=1), Squares(value=1))
+    assert "2 of 3 classes have no pixel to learn from: ground, green" in capsys.readouterr().out
+
+
 def test_frozen_blocks_are_the_checkpoints_own_after_training(tmp_path: Path) -> None:
     fit(run_of(tmp_path / "first", steps=3), Squares())
     source = load(tmp_path / "first")

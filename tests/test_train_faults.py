@@ -160,6 +160,7 @@ def test_half_precision_that_overflows_leaves_finite_weights_and_resumes(tmp_pat
     assert digest(tmp_path / "parts") == digest(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_sigterm_in_a_step_saves_it_and_ends_within_ten_seconds(tmp_path: Path) -> None:
     sent: list[float] = []
 

@@ -50,8 +50,19 @@ class SegNet(Network):
             maps.append(x)
         for block in self.decoder:
             indices, size = pooled.pop()
-            x = block(functional.max_unpool2d(x, indices, [2, 2], [2, 2], output_size=list(size)))
+            x = block(_unpooled(x, indices, size))
         return Features(tuple(maps), x, self.classifier(x))
+
+
+def _unpooled(x: Tensor, indices: Tensor, size: torch.Size) -> Tensor:
+    """`x` where the pooling's maxima were, zero elsewhere.
+
+    In deterministic mode torch refuses max_unpool2d, since indices could repeat; those of windows side by side do not.
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        return functional.max_unpool2d(x, indices, [2, 2], [2, 2], output_size=list(size))
+    flat = x.new_zeros(*x.shape[:2], size.numel()).scatter(2, indices.flatten(2), x.flatten(2))
+    return flat.reshape(*x.shape[:2], *size)
 
 
 def _widths(stage: list[nn.Module]) -> list[int]:
