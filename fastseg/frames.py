@@ -140,3 +140,20 @@ class LabelledInstances(LabelledImages, Protocol):
     """Labelled images whose things are numbered: `instances(i)` (H, W) integers, 0 = none, unique within a class."""
 
     def instances(self, index: int) -> npt.NDArray[np.unsignedinteger]: ...
+
+
+class Clips(Protocol):
+    """A map-style set of video or stereo: a target frame, and source frames that see the same scene from elsewhere.
+
+    clip(i)   target uint8 (H, W, 3) RGB; sources uint8 (S, H, W, 3), S from 1 to 4; the camera of them all; poses
+              (S, 4, 4) float32 `T_source_target`, which map points of the target frame into each source frame, or None
+              where they are not known. FrameError for a clip that cannot be used
+    """
+
+    def ids(self) -> list[str]: ...
+
+    def __len__(self) -> int: ...
+
+    def clip(
+        self, index: int
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Camera, npt.NDArray[np.float32] | None]: ...
