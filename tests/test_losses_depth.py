@@ -37,7 +37,7 @@ def test_depth_counts_where_it_was_measured_and_nowhere_else() -> None:
     predicted = torch.tensor([[[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]], requires_grad=True)
     depth = torch.tensor([[[1.5, 0.0, -1.0, NAN, float("inf"), 4.0]]])
     loss = depth_l1(predicted, depth)
-    loss.backward()
+    torch.autograd.backward(loss)
     assert float(loss.detach()) == (0.5 + 2.0) / 2
     assert predicted.grad is not None and predicted.grad.tolist() == [[[-0.5, 0.0, 0.0, 0.0, 0.0, 0.5]]]
 
@@ -45,7 +45,7 @@ def test_depth_counts_where_it_was_measured_and_nowhere_else() -> None:
 def test_no_measurement_at_all_is_a_loss_of_zero() -> None:
     predicted = torch.ones(1, 2, 2, requires_grad=True)
     loss = depth_l1(predicted, torch.full((1, 2, 2), NAN))
-    loss.backward()
+    torch.autograd.backward(loss)
     assert float(loss.detach()) == 0 and predicted.grad is not None and not predicted.grad.any()
 
 

@@ -104,7 +104,7 @@ def grown(disparity: Tensor, scale: int, size: tuple[int, int]) -> Tensor:
     if scale:
         factor = float(2**scale)
         disparity = functional.interpolate(disparity, scale_factor=factor, mode="bilinear", align_corners=False)
-    return disparity[:, 0, : size[0], : size[1]]
+    return disparity[:, 0, : size[0], : size[1]].contiguous()
 
 
 def _convolution(before: int, after: int) -> nn.Conv2d:

@@ -53,7 +53,9 @@ def rigid(axis_angle: Tensor, translation: Tensor) -> Tensor:
     # Taylor below 1e-3 radians, where the next terms are beyond float32 and the square root has no derivative at 0
     first = torch.where(small, 1 - squared / 6, angle.sin() / angle)
     second = torch.where(small, 0.5 - squared / 24, 2 * (angle / 2).sin() ** 2 / angle**2)
-    turn = first[:, None, None] * cross + second[:, None, None] * (cross @ cross)
-    found = torch.eye(4, dtype=turn.dtype, device=turn.device).expand(len(turn), 4, 4)
+    found = torch.eye(4, dtype=squared.dtype, device=squared.device).expand(len(squared), 4, 4)
+    # K^2 = w w^T - a^2 I, entry by entry: autocast would take a matrix product in half precision
+    twice = axis_angle[:, :, None] * axis_angle[:, None] - squared[:, None, None] * found[:, :3, :3]
+    turn = first[:, None, None] * cross + second[:, None, None] * twice
     moved = torch.cat([found[:, :3, :3] + turn, translation[:, :, None]], 2)
     return torch.cat([moved, found[:, 3:]], 1)
