@@ -1,4 +1,4 @@
-"""Train a network: `python -m fastseg.train hn|segment|classify --root ... --out ...`."""
+"""Train a network: `python -m fastseg.train hn|segment|classify|monodepth --root ... --out ...`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fastseg.frames import LabelledImages
 from fastseg.methods import Method
 from fastseg.methods.classify import Classify
 from fastseg.methods.hn import HN
+from fastseg.methods.monodepth import Monodepth
 from fastseg.methods.segment import Few, Segment
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from fastseg.transfer import Transfer
 
 SURVEY = 2000
-METHODS: dict[str, type[HN] | type[Segment] | type[Classify]] = {
-    HN.name: HN, Segment.name: Segment, Classify.name: Classify
+METHODS: dict[str, type[HN] | type[Segment] | type[Classify] | type[Monodepth]] = {
+    HN.name: HN, Segment.name: Segment, Classify.name: Classify, Monodepth.name: Monodepth
 }  # fmt: skip
 
 

@@ -121,7 +121,9 @@ def test_an_op_has_the_same_stem_in_every_room() -> None:
 
 def test_a_method_has_its_test() -> None:
     stems = [
-        path.stem for path in (ROOT / "fastseg/methods").glob("*.py") if path.stem in {"hn", "segment", "classify"}
+        path.stem
+        for path in (ROOT / "fastseg/methods").glob("*.py")
+        if path.stem in {"hn", "segment", "classify", "monodepth"}
     ]
     missing = [room.format(stem) for stem in stems for room in METHOD_ROOMS if not (ROOT / room.format(stem)).exists()]
     assert not missing
@@ -219,7 +221,19 @@ def test_import_fastseg_loads_neither_torch_nor_kernels() -> None:
 
 @pytest.mark.parametrize(
     "verb",
-    ["", "demo", "train", "train hn", "train segment", "compare", "train classify", "evaluate", "view", "doctor"],
+    [
+        "",
+        "demo",
+        "train",
+        "train hn",
+        "train segment",
+        "compare",
+        "train classify",
+        "train monodepth",
+        "evaluate",
+        "view",
+        "doctor",
+    ],
 )
 def test_help_answers_without_torch(verb: str) -> None:
     words = [*verb.split(), "--help"]

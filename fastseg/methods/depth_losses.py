@@ -1,0 +1,104 @@
+"""What a predicted disparity is compared with: a sensor's depth, or the target frame as its source frames show it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fastseg.data.batches import Scene
+from fastseg.losses import depth_l1, smoothness
+from fastseg.nets.depth import depth_of, grown
+from fastseg.ops.photometric import Padding, Reduction, Window, photometric_loss
+
+
+class DepthSettings(Protocol):
+    """What these losses read of `fastseg.methods.monodepth.DepthConfig`."""
+
+    @property
+    def nearest(self) -> float: ...
+    @property
+    def farthest(self) -> float: ...
+    @property
+    def ssim(self) -> Window: ...
+    @property
+    def alpha(self) -> float: ...
+    @property
+    def reduce(self) -> Reduction: ...
+    @property
+    def automask(self) -> bool: ...
+    @property
+    def padding(self) -> Padding: ...
+    @property
+    def smoothness(self) -> float: ...
+
+
+def sensor_loss(disparities: list[Tensor], scene: Scene, settings: DepthSettings) -> Tensor:
+    """Mean |d - d*| in metres over the measured pixels, each scale at full resolution; a float32 scalar, 0 for none.
+
+    disparities   of each scale, see `fastseg.nets.disparities`; scene.depth (N, H, W) metres, 0 = no measurement
+
+    ValueError: a scene without depth.
+    """
+    if scene.depth is None:
+        raise ValueError("supervision by a sensor needs the depth of a batch")
+    depths = _depths(disparities, scene, settings)
+    return torch.stack([depth_l1(each, scene.depth) for each in depths]).mean()
+
+
+def clip_loss(
+    disparities: list[Tensor], scene: Scene, labels: Tensor, settings: DepthSettings, pose: nn.Module | None
+) -> Tensor:
+    """The mean over scales s of  mean_p pe_s(p) + w 2^-s smoothness_s,  a float32 scalar.
+
+    pe_s      photometric error of the depth of scale s at full resolution, its mean over the labelled pixels (labels
+              (N, H, W), 255 = not seen), 0 where no source frame shows the pixel
+    pose      the network of T_source_target; None = scene.poses are known
+
+    ValueError: a scene without frames, camera or poses.
+    """
+    if scene.sources is None or scene.camera is None:
+        raise ValueError("supervision by video or stereo needs clips: source frames and their camera")
+    target, sources = ((each.float() / 255).contiguous() for each in (scene.images, scene.sources))
+    camera = scene.camera.float()
+    poses = known_poses(scene) if pose is None else learned_poses(pose, target, sources)
+    kept = (labels == 0).float()
+    terms = []
+    for scale, (depth, disparity) in enumerate(zip(_depths(disparities, scene, settings), disparities, strict=True)):
+        error = photometric_loss(
+            target, sources, depth, camera, poses, ssim=settings.ssim, alpha=settings.alpha,
+            padding=settings.padding, reduce=settings.reduce, automask=settings.automask,
+        )[0]  # fmt: skip
+        small = functional.interpolate(target, disparity.shape[-2:], mode="area")
+        rough = settings.smoothness * 0.5**scale * smoothness(disparity, small)
+        terms.append((error * kept).sum() / kept.sum().clamp_min(1) + rough)
+    return torch.stack(terms).mean()
+
+
+def known_poses(scene: Scene) -> Tensor:
+    """T_source_target (N, S, 4, 4) as the clips have them; ValueError where they have none."""
+    if scene.poses is None:
+        raise ValueError("supervision by stereo needs clips whose source frames have known poses")
+    return scene.poses
+
+
+def learned_poses(pose: nn.Module, target: Tensor, sources: Tensor) -> Tensor:
+    """T_source_target (N, S, 4, 4) as the network sees them, all pairs at once.
+
+    target (N, 3, H, W), sources (N, S, 3, H, W) in [0, 1]
+    """
+    images, frames = sources.shape[:2]
+    again = target[:, None].expand(-1, frames, -1, -1, -1)
+    found: Tensor = pose(again.flatten(0, 1), sources.flatten(0, 1))
+    return found.reshape(images, frames, 4, 4)
+
+
+def _depths(disparities: list[Tensor], scene: Scene, settings: DepthSettings) -> list[Tensor]:
+    """The depth (N, H, W) of each scale, at full resolution."""
+    height, width = scene.images.shape[-2:]
+    return [
+        depth_of(grown(each, scale, (height, width)), settings.nearest, settings.farthest)
+        for scale, each in enumerate(disparities)
+    ]

@@ -1,0 +1,152 @@
+"""Monodepth: pre-training on depth, from video, from frames whose poses are known (stereo), or from a depth sensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast
+
+from fastseg.data.augment import AugmentConfig
+from fastseg.data.batches import Batch, Recipe, Scene, batches
+from fastseg.data.sources import Labelled
+from fastseg.frames import LabelledFrames, LabelledImages
+from fastseg.methods import LoopConfig, OptimConfig, Start, check_training, parse_size
+from fastseg.tensors import Module, Tensor
+
+STEPS = 155_000  # 20 epochs of 93,000 images in batches of 12; the rate falls after the 15th
+
+
+@dataclass(frozen=True)
+class DepthConfig:
+    """What depth may be, and how well a source frame seen through it must explain its target.
+
+    nearest, farthest   metres: 1/d = 1/farthest + (1/nearest - 1/farthest) sigma
+    ssim                the window of SSIM: 3x3 or 7x7 box, 11x11 Gaussian
+    alpha               its share of the photometric error
+    reduce              over a pixel's source frames: their mean, or the least (others' method: see the README's notice)
+    automask            leaves out pixels that the unmoved source explains better (others' method, likewise)
+    padding             what lies outside a source frame: its border's colour, or nothing, and such pixels do not count
+    smoothness          weight of edge-aware smoothness, halved from scale to scale
+    """
+
+    nearest: float = 0.1
+    farthest: float = 100.0
+    ssim: Literal["box3", "box7", "gauss11"] = "box3"
+    alpha: float = 0.85
+    reduce: Literal["mean", "min"] = "mean"
+    automask: bool = False
+    padding: Literal["border", "zeros"] = "border"
+    smoothness: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.nearest < self.farthest < float("inf"):
+            raise ValueError(f"depth needs 0 < nearest < farthest metres; got {self.nearest:g} and {self.farthest:g}")
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"depth.alpha must lie in [0, 1]; got {self.alpha:g}")
+        if not 0 <= self.smoothness < float("inf"):
+            raise ValueError(f"depth.smoothness must not be negative; got {self.smoothness:g}")
+
+
+def _optim() -> OptimConfig:
+    return OptimConfig(lr=1e-4, optimizer="adamw", weight_decay=0.0, schedule="step", step_at=(STEPS * 3 // 4,))
+
+
+def _augment() -> AugmentConfig:
+    return AugmentConfig(min_scale=1.0, max_scale=1.0, hue=0.1, jitter_chance=0.5)
+
+
+@dataclass(frozen=True)
+class Monodepth:
+    """Pre-train any segmentation network by letting it predict depth; the defaults are the paper's for video.
+
+    supervision   sensor: L1 to measured depth (also to that of stereo disparity, where the data set has it); stereo:
+                  photometric, source frames with known poses; video: photometric, the camera's motion is learned too
+    root          where the data set `data` lies
+    out           the folder for checkpoints and metrics
+    data          of sensor, a data set with depth beside its images: its split `train`
+    network       decoder/encoder, see fastseg.nets.build_network; its one output is the disparity, at four scales of
+                  `skip`, at one of any other
+    size          HEIGHTxWIDTH that images are resized to; a smaller one with augment.min_scale = augment.max_scale = k
+                  and augment.fit cover is the paper's "cropped"
+    steps         in all, those of a resumed run included
+    batch         images a step
+    init_from     weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME; empty = random
+    resume        go on from the last good checkpoint in `out`
+    seed          of everything random: weights, order, augmentation
+    """
+
+    name: ClassVar[str] = "monodepth"
+
+    supervision: Literal["video", "stereo", "sensor"]
+    root: Path
+    out: Path
+    data: Labelled = "folder"
+    network: str = "skip/resnet18"
+    size: str = "192x640"
+    steps: int = STEPS
+    batch: int = 12
+    init_from: str = ""
+    resume: bool = False
+    seed: int = 0
+    depth: DepthConfig = field(default_factory=DepthConfig)
+    augment: AugmentConfig = field(default_factory=_augment)
+    optim: OptimConfig = field(default_factory=_optim)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self) -> None:
+        check_training(self.steps, self.batch, self.optim)
+        parse_size(self.size)
+        if self.loop.eval_every:
+            raise ValueError("loop.eval_every is for segment: there are no classes to evaluate while learning depth")
+        if self.optim.class_weights != "none":
+            raise ValueError("optim.class_weights is for classes; depth has none")
+
+    def examples(self) -> LabelledImages:
+        """The split `train` with its measured depth; clips of video and stereo are given to `fastseg.train.fit`."""
+        from fastseg.data.sources import open_labelled
+        from fastseg.data.unlabelled import MeasuredImages
+
+        if self.supervision != "sensor":
+            raise ValueError(
+                f"supervision {self.supervision} takes clips: fastseg.train.fit(method, ClipImages(clips))"
+            )
+        frames = open_labelled(self.data, self.root, "train")
+        if not (hasattr(frames, "depth") and hasattr(frames, "camera")):
+            raise ValueError(f"supervision sensor needs measured depth; the data set {self.data} has none")
+        return MeasuredImages(cast(LabelledFrames, frames))
+
+    def validation(self) -> None:
+        """None: depth is a means here, not an end."""
+        return None
+
+    def build(self, classes: int) -> Start:
+        """The network with its disparity heads and, of video, the network of the camera's motion as its `pose`."""
+        from fastseg.methods.start import start
+
+        kind = "depth-pose" if self.supervision == "video" else "depth"
+        return start(f"{kind}/{self.network}", classes, self.seed, self.init_from)
+
+    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """The batches of steps start .. steps - 1: this rank's rows of each."""
+        asked: dict[str, Any] = {"sensor": {"depth": True}, "stereo": {"clips": "posed"}, "video": {"clips": "frames"}}
+        recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment, **asked[self.supervision])
+        return batches(examples, recipe, start, self.steps, self.loop.workers, rank=rank, world=world)
+
+    def loss(
+        self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Scene | None = None
+    ) -> Tensor:
+        """The mean over the network's scales of L1 to depth in metres, or of the photometric error and smoothness.
+
+        ValueError: a scene without the depth, frames or poses that the supervision needs.
+        """
+        from fastseg.methods.depth_losses import clip_loss, sensor_loss
+        from fastseg.nets import disparities
+
+        if scene is None:
+            raise ValueError(f"supervision {self.supervision} needs the scene of a batch, not its labels alone")
+        found = disparities(net, images)
+        if self.supervision == "sensor":
+            return sensor_loss(found, scene, self.depth)
+        pose = cast(Module, net.pose) if self.supervision == "video" else None
+        return clip_loss(found, scene, labels, self.depth, pose)
