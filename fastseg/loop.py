@@ -144,10 +144,10 @@ def add_gradients(run: Run, batch: Batch) -> Tensor:
     labels = batch.labels.to(run.device, non_blocking=True).tensor_split(count)
     total = torch.zeros((), device=run.device)
     counts = shares(labels, run.weight, run.group)
-    for images, part, share in zip(batch.images.tensor_split(count), labels, counts, strict=True):
-        seen = run.normalisation(images.to(run.device, non_blocking=True)).to(memory_format=torch.channels_last)
+    for scene, part, share in zip(batch.scene.parts(count, run.device), labels, counts, strict=True):
+        seen = run.normalisation(scene.images).to(memory_format=torch.channels_last)
         with run.autocast(), large_enough(len(seen)):
-            loss = run.loss(run.net, seen, part, run.weight)
+            loss = run.loss(run.net, seen, part, run.weight, scene)
         loss = loss if share is None else loss * share
         torch.autograd.backward(run.scaler.scale(loss))
         total += loss.detach()

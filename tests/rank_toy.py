@@ -18,7 +18,7 @@ from torch import nn
 
 from fastseg import distributed
 from fastseg.data.augment import NOTHING
-from fastseg.data.batches import Batch
+from fastseg.data.batches import Batch, Scene
 from fastseg.frames import LabelledImages
 from fastseg.methods import LoopConfig, OptimConfig, Start
 from fastseg.methods.segment import Segment
@@ -89,8 +89,9 @@ class Toy(Segment):
             raise ValueError("squares/7 cannot be used")
 
     def loss(
-        self, net: nn.Module, images: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None
-    ) -> torch.Tensor:
+        self, net: nn.Module, images: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None,
+        scene: Scene | None = None,
+    ) -> torch.Tensor:  # fmt: skip
         good = super().loss(net, images, labels, weight)
         poisoned = self.split == "poison" and RANK == 1 and self.given[-1] == 3
         return good * (float("nan") if poisoned else 1.0)

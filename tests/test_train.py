@@ -15,7 +15,7 @@ from torch import nn
 from fastseg.checkpoint import load
 from fastseg.cli import run
 from fastseg.data.augment import NOTHING, AugmentConfig
-from fastseg.data.batches import Batch
+from fastseg.data.batches import Batch, Scene
 from fastseg.frames import LabelledImages
 from fastseg.methods import OptimConfig, TransferConfig
 from fastseg.methods.segment import Segment
@@ -135,8 +135,9 @@ class Poisoned(Segment):
     """Its loss is not a number from step 4 on."""
 
     def loss(
-        self, net: nn.Module, images: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None
-    ) -> torch.Tensor:
+        self, net: nn.Module, images: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None,
+        scene: Scene | None = None,
+    ) -> torch.Tensor:  # fmt: skip
         good = super().loss(net, images, labels, weight)
         return good * (float("nan") if self.poison(net) else 1.0)
 

@@ -20,7 +20,7 @@ import pytest
 from fastseg import checkpoint
 from fastseg.checkpoint import load
 from fastseg.cli import run
-from fastseg.data.batches import Batch
+from fastseg.data.batches import Batch, Scene
 from fastseg.frames import LabelledImages
 from fastseg.methods import OptimConfig
 from fastseg.methods.segment import Segment
@@ -165,7 +165,9 @@ def test_sigterm_in_a_step_saves_it_and_ends_within_ten_seconds(tmp_path: Path) 
     sent: list[float] = []
 
     class Told(Segment):
-        def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
+        def loss(
+            self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Scene | None = None
+        ) -> Tensor:
             sent.append(time.monotonic())
             if len(sent) == 2:
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -20,6 +20,7 @@ from fastseg.tensors import Tensor
 
 Bytes = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.unsignedinteger]
+MAX_SOURCES = 4  # as many as the photometric op takes
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,76 @@ NOTHING = AugmentConfig(flip=0.0, min_scale=1.0, max_scale=1.0, jitter=0.0)
 class Augmented(NamedTuple):
     """image (3, h, w) uint8, label (h, w) uint8; depth (h, w) float32 metres, 0 = none; camera (4,) float64.
 
-    camera holds fx, fy, cx, cy in pixels of the result. Where depth or camera were not given they are None.
+    camera holds fx, fy, cx, cy in pixels of the result. Of a clip, sources (S, 3, h, w) uint8 and poses (S, 4, 4)
+    float32 T_source_target. What was not given is None.
     """
 
     image: Tensor
     label: Tensor
     depth: Tensor | None
     camera: Tensor | None
+    sources: Tensor | None = None
+    poses: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one example undergoes, all its frames alike.
+
+    where     which pixel goes where
+    factors   of brightness, contrast and saturation; hue, in turns. None and 0 = as they are
+    sigma     of the blur in pixels, 0 = none
+    divisor   what depths and distances are divided by
+    """
+
+    where: Placement
+    factors: tuple[float, ...] | None
+    hue: float
+    sigma: float
+    divisor: float
+
+    @classmethod
+    def drawn(
+        cls, shape: tuple[int, ...], size: tuple[int, int], config: AugmentConfig, key: tuple[int, int, int],
+        camera: Camera | None,
+    ) -> Change:  # fmt: skip
+        """The change of an image of `shape` into one of `size`; the same key draws the same one, in any process."""
+        random = np.random.default_rng(key)
+        scale = float(np.exp(random.uniform(np.log(config.min_scale), np.log(config.max_scale))))
+        place, flip = random.random(2), bool(random.random() < config.flip)
+        factors = random.uniform(1 - config.jitter, 1 + config.jitter, 3).tolist()
+        # Drawn whether needed or not, new ones last: one field of the configuration changes nothing that another does.
+        turn, narrow, hue = random.uniform(-1, 1, 3).tolist()
+        jitter, blur, sigma = random.random(3).tolist()
+        reach = scales(shape, size, config.fit, scale, config.aspect**narrow)
+        rows, columns = (Axis.placed(*each) for each in zip(shape, size, reach, place.tolist(), strict=True))
+        stretch = camera.fx / camera.fy if camera is not None else 1.0
+        where = Placement(rows, columns, float(np.radians(config.rotate * turn)), flip, stretch)
+        coloured = bool(config.jitter or config.hue) and jitter < config.jitter_chance
+        wide = 0.1 + (config.blur_sigma - 0.1) * sigma if blur < config.blur else 0.0
+        divisor = scale if config.divide_depth else 1.0
+        return cls(where, tuple(factors) if coloured else None, config.hue * hue if coloured else 0.0, wide, divisor)
+
+    def colour(self, image: Bytes) -> Tensor:
+        """(3, h, w) uint8 of (H, W, 3)."""
+        found = self.where.colour(_tensor(image).permute(2, 0, 1))
+        if self.factors is not None:
+            found = jittered(found, self.factors, self.hue)
+        return (blurred(found, self.sigma) if self.sigma else found).contiguous()
+
+    def metres(self, depth: npt.NDArray[np.float32]) -> Tensor:
+        """(h, w) of (H, W) metres; 0 = no measurement."""
+        measured = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
+        return self.where.nearest(_tensor(measured), 0) / self.divisor
+
+    def poses(self, poses: npt.NDArray[np.float32]) -> Tensor:
+        """(S, 4, 4) float32 between the changed frames: A T A^-1, where A turns and mirrors the points of either."""
+        import torch
+
+        turned = self.where.points
+        found = turned @ poses.astype(np.float64) @ np.linalg.inv(turned)
+        found[:, :3, 3] /= self.divisor
+        return torch.from_numpy(found.astype(np.float32))
 
 
 def augment(
@@ -126,24 +190,35 @@ def augment(
     if label.ndim == 0:
         return _whole(augment(image, np.zeros(image.shape[:2], np.uint8), size, config, key), int(label))
     _check(image, label, depth, camera)
-    random = np.random.default_rng(key)
-    scale = float(np.exp(random.uniform(np.log(config.min_scale), np.log(config.max_scale))))
-    place, flip = random.random(2), bool(random.random() < config.flip)
-    factors = random.uniform(1 - config.jitter, 1 + config.jitter, 3).tolist()
-    # Drawn whether needed or not, new ones last: one field of the configuration changes nothing that another decides.
-    turn, narrow, hue = random.uniform(-1, 1, 3).tolist()
-    jitter, blur, sigma = random.random(3).tolist()
-    reach = scales(label.shape, size, config.fit, scale, config.aspect**narrow)
-    rows, columns = (Axis.placed(*each) for each in zip(label.shape, size, reach, place.tolist(), strict=True))
-    stretch = camera.fx / camera.fy if camera is not None else 1.0
-    where = Placement(rows, columns, float(np.radians(config.rotate * turn)), flip, stretch)
-    colour = where.colour(_tensor(image).permute(2, 0, 1))
-    if (config.jitter or config.hue) and jitter < config.jitter_chance:
-        colour = jittered(colour, factors, config.hue * hue)
-    if blur < config.blur:
-        colour = blurred(colour, 0.1 + (config.blur_sigma - 0.1) * sigma)
-    metres = _metres(depth, where, scale if config.divide_depth else 1.0)
-    return Augmented(colour.contiguous(), where.nearest(_tensor(label), IGNORE), metres, _intrinsics(camera, where))
+    change = Change.drawn(label.shape, size, config, key, camera)
+    metres = None if depth is None else change.metres(depth)
+    where = change.where
+    return Augmented(change.colour(image), where.nearest(_tensor(label), IGNORE), metres, _intrinsics(camera, where))
+
+
+def augment_clip(
+    image: Bytes,
+    sources: npt.NDArray[np.uint8],
+    camera: Camera,
+    poses: npt.NDArray[np.float32] | None,
+    size: tuple[int, int],
+    config: AugmentConfig,
+    key: tuple[int, int, int],
+) -> Augmented:
+    """The training example of a clip, see `fastseg.frames.Clips`; every frame is changed alike, as in `augment`.
+
+    Its label is 0 where the target was seen and 255 elsewhere. ValueError: frames, camera or poses that do not fit
+    together.
+    """
+    import torch
+
+    label = np.zeros(image.shape[:2], np.uint8)
+    _check(image, label, None, camera)
+    _check_sources(sources, image.shape, poses)
+    change = Change.drawn(label.shape, size, config, key, camera)
+    seen = torch.stack([change.colour(source) for source in sources])
+    found = augment(image, label, size, config, key, None, camera)
+    return found._replace(sources=seen, poses=None if poses is None else change.poses(poses))
 
 
 def _whole(found: Augmented, number: int) -> Augmented:
@@ -167,13 +242,6 @@ def _tensor(array: npt.NDArray[Any]) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def _metres(depth: npt.NDArray[np.float32] | None, where: Placement, divisor: float) -> Tensor | None:
-    if depth is None:
-        return None
-    measured = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
-    return where.nearest(_tensor(measured), 0) / divisor
-
-
 def _intrinsics(camera: Camera | None, where: Placement) -> Tensor | None:
     import torch
 
@@ -190,3 +258,17 @@ def _check(image: Bytes, label: Labels, depth: npt.NDArray[np.float32] | None, c
         raise ValueError(f"its depth must be float32 {size}, as its image; got {depth.dtype} {depth.shape}")
     if camera is not None and (camera.height, camera.width) != size:
         raise ValueError(f"its camera must be of {size}, as its image; got {(camera.height, camera.width)}")
+
+
+def _check_sources(
+    sources: npt.NDArray[np.uint8], shape: tuple[int, ...], poses: npt.NDArray[np.float32] | None
+) -> None:
+    if sources.dtype != np.uint8 or sources.ndim != 4 or sources.shape[1:] != shape:
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(
+            f"source frames must be uint8 (S, {wanted}), as their target; got {sources.dtype} {sources.shape}"
+        )
+    if not 1 <= len(sources) <= MAX_SOURCES:
+        raise ValueError(f"a clip has 1 to {MAX_SOURCES} source frames; got {len(sources)}")
+    if poses is not None and (poses.shape != (len(sources), 4, 4) or not np.isfinite(poses).all()):
+        raise ValueError(f"the poses of {len(sources)} source frames must be finite, 4x4 each; got {poses.shape}")

@@ -75,6 +75,12 @@ class Placement:
         return np.array([[c, -s * self.stretch], [s / self.stretch, c]])
 
     @property
+    def points(self) -> npt.NDArray[np.float64]:
+        """A (4, 4), which takes the points of the image as it was to those of the result: turned, then mirrored."""
+        c, s, x = np.cos(self.turn), np.sin(self.turn), -1.0 if self.flip else 1.0
+        return np.array([[x * c, -x * s, 0, 0], [s, c, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+
+    @property
     def middle(self) -> npt.NDArray[np.float64]:
         return np.array([(self.columns.source - 1) / 2, (self.rows.source - 1) / 2])
 

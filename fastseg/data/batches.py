@@ -8,26 +8,49 @@ from ctypes import Array, c_longlong
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.sharedctypes import RawArray
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseg.data.augment import AugmentConfig, Augmented, augment
+from fastseg.data.augment import AugmentConfig, Augmented, augment, augment_clip
 from fastseg.data.workers import own_signals, watched
-from fastseg.frames import LabelledFrames, LabelledImages
+from fastseg.frames import Clips, LabelledFrames, LabelledImages
 from fastseg.tensors import Tensor
 
 IGNORE = 255
 TIMEOUT_S = 120.0
 
 
+class Scene(NamedTuple):
+    """What a batch knows beside its labels, or a part of it; None = the recipe does not ask for it.
+
+    images      (N, 3, H, W) uint8, as they are before any normalisation
+    depth       (N, H, W) float32 metres, 0 = no measurement
+    camera      (N, 4) float64 fx, fy, cx, cy of each image as it is here, NaN where it is not known
+    sources     (N, S, 3, H, W) uint8, of clips: frames that see the same scene from elsewhere
+    poses       (N, S, 4, 4) float32 T_source_target, of clips whose poses are known
+    """
+
+    images: Tensor
+    depth: Tensor | None = None
+    camera: Tensor | None = None
+    sources: Tensor | None = None
+    poses: Tensor | None = None
+
+    def parts(self, count: int, device: object) -> list[Scene]:
+        """The scene in `count` parts, one after the other, on a device."""
+        cut = [
+            [None] * count if each is None else each.to(device, non_blocking=True).tensor_split(count) for each in self
+        ]
+        return [Scene(*part) for part in zip(*cut, strict=True)]
+
+
 @dataclass(frozen=True)
 class Batch:
     """images (N, 3, H, W) uint8, labels (N, H, W) uint8 or, of whole images, (N,) int64, and their ids.
 
-    depth       (N, H, W) float32 metres, 0 = no measurement; None unless the recipe asks for it
-    camera      (N, 4) float64 fx, fy, cx, cy of each image as it is here, NaN where it is not known; None as depth
+    depth, camera, sources, poses   as in `Scene`
     """
 
     images: Tensor
@@ -37,17 +60,29 @@ class Batch:
     epoch: int
     depth: Tensor | None = None
     camera: Tensor | None = None
+    sources: Tensor | None = None
+    poses: Tensor | None = None
+
+    @property
+    def scene(self) -> Scene:
+        """What is known beside the labels."""
+        return Scene(self.images, self.depth, self.camera, self.sources, self.poses)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides which pixels step n sees, beside the images themselves; `depth` asks for depth and camera."""
+    """All that decides which pixels step n sees, beside the images themselves.
+
+    depth       asks for depth and camera
+    clips       asks a set of clips for camera and sources; `posed` for their poses as well
+    """
 
     size: tuple[int, int]
     batch: int
     seed: int
     augment: AugmentConfig
     depth: bool = False
+    clips: Literal["none", "frames", "posed"] = "none"
 
     def steps_per_epoch(self, images: int) -> int:
         """Whole batches in one pass over the images; what is left over waits for another epoch's order."""
@@ -96,6 +131,8 @@ def batches(
 
     if recipe.depth and not (hasattr(examples, "depth") and hasattr(examples, "camera")):
         raise ValueError("depth is asked for, but this data set has no depth beside its labelled images")
+    if recipe.clips != "none" and not hasattr(examples, "clip"):
+        raise ValueError("clips are asked for, but this data set is not one of video or stereo")
     ids, share = tuple(examples.ids()), _share(recipe.batch, rank, world)
     read = _Examples(examples, ids, recipe, RawArray(c_longlong, max(workers, 1)))
     # The classes are plain Python: DataLoader asks a data set and a sampler for no more than these methods.
@@ -147,6 +184,8 @@ class _Rows(NamedTuple):
     labels: Tensor
     depth: Tensor | None
     camera: Tensor | None
+    sources: Tensor | None
+    poses: Tensor | None
     ids: tuple[str, ...]
 
 
@@ -155,7 +194,8 @@ def _collected(read: Generator[_Rows | Exception, None, None], start: int, per_e
         for step, found in enumerate(read, start):
             if isinstance(found, Exception):
                 raise found
-            yield Batch(found.images, found.labels, found.ids, step, step // per_epoch, found.depth, found.camera)
+            images, labels, depth, camera, sources, poses, ids = found
+            yield Batch(images, labels, ids, step, step // per_epoch, depth, camera, sources, poses)
 
 
 def _stacked(found: list[tuple[Augmented, str] | Exception]) -> _Rows | Exception:
@@ -166,12 +206,14 @@ def _stacked(found: list[tuple[Augmented, str] | Exception]) -> _Rows | Exceptio
         if isinstance(each, Exception):
             return each
     examples, ids = zip(*cast("list[tuple[Augmented, str]]", found), strict=True)
-    images, labels, depth, cameras = zip(*examples, strict=True)
-    if depth[0] is None:
-        return _Rows(torch.stack(images), torch.stack(labels), None, None, ids)
+    images, labels, depth, cameras, sources, poses = zip(*examples, strict=True)
+    if len({len(each) for each in sources if each is not None}) > 1:
+        return ValueError(f"all clips must have the same number of source frames; not so {', '.join(ids)}")
     unknown = torch.full((4,), float("nan"), dtype=torch.float64)
-    camera = torch.stack([unknown if each is None else each for each in cameras])
-    return _Rows(torch.stack(images), torch.stack(labels), torch.stack(depth), camera, ids)
+    asked = depth[0] is not None or sources[0] is not None
+    camera = torch.stack([unknown if each is None else each for each in cameras]) if asked else None
+    metres, seen, moved = (None if each[0] is None else torch.stack(each) for each in (depth, sources, poses))
+    return _Rows(torch.stack(images), torch.stack(labels), metres, camera, seen, moved, ids)
 
 
 @dataclass(frozen=True)
@@ -201,21 +243,30 @@ class _Examples:
         return example
 
     def _example(self, epoch: int, index: int) -> tuple[Augmented, str] | Exception:
-        recipe, name = self.recipe, self.ids[index]
+        name = self.ids[index]
         try:
-            image, label = self.examples[index]
-            check_classes(label, len(self.examples.class_names), name)
-            depth = camera = None
-            if recipe.depth:
-                frames = cast(LabelledFrames, self.examples)
-                depth, camera = frames.depth(index), frames.camera(index)
-            changed = augment(image, label, recipe.size, recipe.augment, (recipe.seed, epoch, index), depth, camera)
+            return self._changed((self.recipe.seed, epoch, index)), name
         except (ValueError, OSError) as error:  # given back whole: DataLoader would wrap it in a worker's traceback
             return error if name in str(error) else ValueError(f"{name}: {error}")
         except Exception as error:
             error.add_note(f"while reading image {name}")
             raise
-        return changed, name
+
+    def _changed(self, key: tuple[int, int, int]) -> Augmented:
+        recipe, index = self.recipe, key[2]
+        if recipe.clips != "none":
+            image, sources, seen, poses = cast(Clips, self.examples).clip(index)
+            if recipe.clips == "posed" and poses is None:
+                raise ValueError("the poses of its source frames are not known, and this supervision needs them")
+            kept = poses if recipe.clips == "posed" else None
+            return augment_clip(image, sources, seen, kept, recipe.size, recipe.augment, key)
+        image, label = self.examples[index]
+        check_classes(label, len(self.examples.class_names), self.ids[index])
+        depth = camera = None
+        if recipe.depth:
+            frames = cast(LabelledFrames, self.examples)
+            depth, camera = frames.depth(index), frames.camera(index)
+        return augment(image, label, recipe.size, recipe.augment, key, depth, camera)
 
 
 def check_classes(label: npt.NDArray[np.unsignedinteger], classes: int, name: str) -> npt.NDArray[np.int64]:

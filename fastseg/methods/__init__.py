@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
 from fastseg.data.augment import Normalisation
-from fastseg.data.batches import Batch
+from fastseg.data.batches import Batch, Scene
 from fastseg.frames import LabelledImages
 from fastseg.methods.settings import LoopConfig, OptimConfig
 from fastseg.tensors import Module, Tensor
@@ -92,8 +92,13 @@ class Method(Protocol):
         """The batches of steps start .. steps - 1: rows rank * n .. of each, n = batch / world."""
         ...
 
-    def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
-        """The scalar to minimise, of normalised images (N, 3, H, W) and labels (N, H, W), or (N,) of whole images."""
+    def loss(
+        self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Scene | None = None
+    ) -> Tensor:
+        """The scalar to minimise, of normalised images (N, 3, H, W) and labels (N, H, W), or (N,) of whole images.
+
+        scene   what the batch knows beside the labels: the images as they are, depth, camera, clips
+        """
         ...
 
 

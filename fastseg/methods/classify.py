@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from fastseg.data.augment import AugmentConfig, Normalisation
-from fastseg.data.batches import Batch, Recipe, batches
+from fastseg.data.batches import Batch, Recipe, Scene, batches
 from fastseg.frames import LabelledImages
 from fastseg.methods import LoopConfig, OptimConfig, Start, check_training, parse_size
 from fastseg.metrics import Counts
@@ -82,7 +82,9 @@ class Classify:
         recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment)
         return batches(examples, recipe, start, self.steps, self.loop.workers, rank=rank, world=world)
 
-    def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
+    def loss(
+        self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Scene | None = None
+    ) -> Tensor:
         """Softmax cross-entropy of the images' classes, labels (N,)."""
         from torch.nn import functional
 

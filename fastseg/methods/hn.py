@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from fastseg.data.augment import AugmentConfig
-from fastseg.data.batches import Batch, Recipe, batches
+from fastseg.data.batches import Batch, Recipe, Scene, batches
 from fastseg.frames import LabelledImages
 from fastseg.methods import LoopConfig, OptimConfig, Start, check_training, parse_size
 from fastseg.tensors import Module, Tensor
@@ -73,7 +73,9 @@ class HN:
         recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment)
         return batches(examples, recipe, start, self.steps, self.loop.workers, rank=rank, world=world)
 
-    def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
+    def loss(
+        self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Scene | None = None
+    ) -> Tensor:
         """Softmax cross-entropy over the pixels with a label."""
         from fastseg.methods.cross_entropy import cross_entropy
 

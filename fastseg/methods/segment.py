@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseg.data.augment import AugmentConfig
-from fastseg.data.batches import Batch, Recipe, batches
+from fastseg.data.batches import Batch, Recipe, Scene, batches
 from fastseg.data.sources import Labelled
 from fastseg.frames import Camera, LabelledFrames, LabelledImages
 from fastseg.methods import LoopConfig, OptimConfig, Start, TransferConfig, check_training, parse_size
@@ -84,7 +84,9 @@ class Segment:
         recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment)
         return batches(examples, recipe, start, self.steps, self.loop.workers, rank=rank, world=world)
 
-    def loss(self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
+    def loss(
+        self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Scene | None = None
+    ) -> Tensor:
         """Softmax cross-entropy over the pixels with a label."""
         from fastseg.methods.cross_entropy import cross_entropy
 

@@ -11,33 +11,37 @@ from torch.nn import functional
 
 from fastseg.nets.classifier import Classifier, classifier
 from fastseg.nets.cross_stitch import CrossStitch, Share, cross_stitch
+from fastseg.nets.depth import SCALES, SkipNet, skip
 from fastseg.nets.fcn import fcn
 from fastseg.nets.features import Features, Network, features
 from fastseg.nets.hypercolumn import hypercolumn
 from fastseg.nets.ocr import hrnet_stages, ocrnet
+from fastseg.nets.pose import PoseNet
 from fastseg.nets.published import published, unknown
 from fastseg.nets.segnet import SegNet, segnet
 
 __all__ = [
-    "Classifier", "CrossStitch", "Features", "SegNet", "blocks", "build_network", "classifier_keys", "encoder_blocks",
-    "features", "freeze", "logits", "scored", "stride", "unknown",
+    "Classifier", "CrossStitch", "Features", "SegNet", "blocks", "build_network", "classifier_keys", "disparities",
+    "encoder_blocks", "features", "freeze", "logits", "scored", "stride", "unknown",
 ]  # fmt: skip
 
-OURS: dict[str, Callable[[str, int], Network]] = {
-    "segnet": segnet, "hypercolumn": hypercolumn, "fcn": fcn, "ocrnet": ocrnet
+OURS: dict[str, Callable[[str, int], nn.Module]] = {
+    "segnet": segnet, "hypercolumn": hypercolumn, "fcn": fcn, "ocrnet": ocrnet, "skip": skip
 }  # fmt: skip
 STITCHED: dict[str, Share] = {"stitched": "channel", "stitched-scalar": "scalar"}
-CLASSIFY = "classify"
+CLASSIFY, DEPTH, DEPTH_POSE = "classify", "depth", "depth-pose"
 
 
 def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0) -> nn.Module:
     """A freshly initialised network, float32, on the CPU: (N, 3, H, W) -> logits (N, classes, H, W).
 
     name    `decoder/encoder`: `segnet/vgg16_bn` (or `segnet`), `hypercolumn/densenet67`, `fcn/vgg16`,
-            `ocrnet/hrnet_w18`, or a decoder of segmentation-models-pytorch over an encoder of timm:
+            `ocrnet/hrnet_w18`, `skip/resnet18`, or a decoder of segmentation-models-pytorch over an encoder of timm:
             `deeplabv3/resnet50`, `pspnet/resnet50`, `upernet/resnet101`, `dpt/vit_large_patch16_224`, ...
             `stitched/` or `stitched-scalar/` before any of them: beside a fixed copy of its encoder (CrossStitch);
             `classify/` before any of them: its encoder alone, with logits (N, classes) of whole images (Classifier)
+            `depth/` before any of them: one output, for `disparities`; skip has its four scales then
+            `depth-pose/` before any of them: the same with a PoseNet as its `pose`, which `forward` leaves alone
     seed    of the initial weights; the global generator is left as it was
 
     ValueError: a name that is not known, or classes < 1.
@@ -45,6 +49,8 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
     if classes < 1:
         raise ValueError(f"a network needs at least one class; got {classes}")
     kind, _, plain = name.partition("/")
+    if kind in (DEPTH, DEPTH_POSE) and plain:
+        return _depth_network(plain, classes, seed, output_stride, kind == DEPTH_POSE)
     if kind in STITCHED:
         return cross_stitch(build_network(plain, classes, seed, output_stride), STITCHED[kind])
     if kind == CLASSIFY and plain:
@@ -60,6 +66,20 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
         if decoder in OURS:
             return OURS[decoder](encoder or "vgg16_bn", classes)
         return published(decoder, encoder, classes, output_stride)
+
+
+def _depth_network(name: str, outputs: int, seed: int, output_stride: int, pose: bool) -> nn.Module:
+    """A network of one output, and of several scales where its decoder has them; its motion network where asked for."""
+    if outputs != 1:
+        raise ValueError(f"a depth network has one output; got {outputs}")
+    decoder, _, encoder = name.partition("/")
+    net = None if decoder == "skip" and encoder else build_network(name, 1, seed, output_stride)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = net or skip(encoder, 1, SCALES)
+        if pose:
+            net.add_module("pose", PoseNet())
+    return net
 
 
 def stride(net: nn.Module) -> int:
@@ -92,6 +112,17 @@ def scored(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
         return logits(net, images), None
     found = net.features(_padded(net, images))
     return _cropped(found.logits, images), None if found.auxiliary is None else _cropped(found.auxiliary, images)
+
+
+def disparities(net: nn.Module, images: Tensor) -> list[Tensor]:
+    """The disparity in [0, 1] at each scale s the network has, (N, 1, H / 2^s, W / 2^s) rounded up, finest first.
+
+    images  (N, 3, H, W), normalised, of any size
+    """
+    padded = _padded(net, images)
+    found = net.scales(padded) if isinstance(net, SkipNet) else [net(padded)]
+    sizes = [[-(-side // 2**scale) for side in images.shape[-2:]] for scale in range(len(found))]
+    return [each.float().sigmoid()[..., :h, :w] for each, (h, w) in zip(found, sizes, strict=True)]
 
 
 def _padded(net: nn.Module, images: Tensor) -> Tensor:

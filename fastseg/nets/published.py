@@ -18,7 +18,7 @@ def published(decoder: str, encoder: str, classes: int, output_stride: int = 0) 
     import segmentation_models_pytorch as smp
 
     if decoder not in smp.MODEL_ARCHITECTURES_MAPPING:
-        ours = ["segnet", "hypercolumn", "fcn", "ocrnet"]
+        ours = ["segnet", "hypercolumn", "fcn", "ocrnet", "skip"]
         raise ValueError(unknown("decoder", decoder, [*ours, *smp.MODEL_ARCHITECTURES_MAPPING]))
     try:
         options = _options(decoder, output_stride)
@@ -32,6 +32,27 @@ def published(decoder: str, encoder: str, classes: int, output_stride: int = 0) 
         raise ValueError(f"decoder {decoder} does not go over encoder {encoder}: {cause}") from error
     assert isinstance(net, nn.Module)
     return net
+
+
+def pyramid(encoder: str, inputs: int = 3) -> tuple[nn.Module, list[int]]:
+    """One of timm's encoders without published weights, and the channels of what it gives: the input, five halvings.
+
+    inputs   channels of the input
+
+    ValueError: an encoder that is not known, or without five halvings.
+    """
+    import segmentation_models_pytorch as smp
+
+    name = _encoder(encoder)
+    try:
+        found = smp.encoders.get_encoder(name, in_channels=inputs, depth=5, weights=None)
+    except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, AssertionError) as error:
+        cause = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(f"encoder {encoder} gives no pyramid of five halvings: {cause[0]}") from error
+    channels = list(found.out_channels)
+    if len(channels) != 6 or found.output_stride != 32:
+        raise ValueError(f"encoder {encoder} gives no pyramid of five halvings: its maps have {channels} channels")
+    return found, channels
 
 
 def _options(decoder: str, output_stride: int) -> dict[str, Any]:

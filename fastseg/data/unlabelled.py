@@ -1,0 +1,70 @@
+"""Images that nobody labelled, as the training loop takes them: all their pixels that can teach depth are one class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseg.frames import Camera, Clips, LabelledFrames
+
+IGNORE = 255
+
+
+class ClipImages:
+    """A Clips as LabelledImages whose one class, `depth`, every pixel is of: each can be looked up in a source."""
+
+    class_names: ClassVar[Sequence[str]] = ("depth",)
+
+    def __init__(self, clips: Clips) -> None:
+        self._clips = clips
+        self.metadata: Mapping[str, Any] = getattr(clips, "metadata", {})
+
+    def ids(self) -> list[str]:
+        return self._clips.ids()
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def clip(
+        self, index: int
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Camera, npt.NDArray[np.float32] | None]:
+        """The target, its source frames, their camera and poses, see `Clips`."""
+        return self._clips.clip(index)
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        target = self._clips.clip(index)[0]
+        return target, np.zeros(target.shape[:2], np.uint8)
+
+
+class MeasuredImages:
+    """LabelledFrames whose one class, `depth`, the pixels with a measurement are of; the others are 255."""
+
+    class_names: ClassVar[Sequence[str]] = ("depth",)
+
+    def __init__(self, frames: LabelledFrames) -> None:
+        self._frames = frames
+        self.metadata: Mapping[str, Any] = getattr(frames, "metadata", {})
+        self._last: tuple[int, npt.NDArray[np.float32]] | None = None
+
+    def ids(self) -> list[str]:
+        return self._frames.ids()
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        image, depth = self._frames[index][0], self.depth(index)
+        return image, np.where(np.isfinite(depth) & (depth > 0), 0, IGNORE).astype(np.uint8)
+
+    def depth(self, index: int) -> npt.NDArray[np.float32]:
+        """(H, W) float32 metres, 0 = no measurement; the last one is kept, since it is asked for after its label."""
+        if self._last is None or self._last[0] != index:
+            self._last = index, self._frames.depth(index)
+        return self._last[1]
+
+    def camera(self, index: int) -> Camera | None:
+        """The camera of the image and its depth, None when it is not known."""
+        return self._frames.camera(index)

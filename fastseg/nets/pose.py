@@ -1,0 +1,61 @@
+"""The camera's motion between two frames, learned beside depth from video."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fastseg.nets.published import pyramid
+
+STEP = 0.01  # what the network's numbers are multiplied by: training begins at almost no motion
+GREY, SPREAD = 0.45, 0.225
+
+
+class PoseNet(nn.Module):
+    """T_source_target (N, 4, 4), which maps points of the target frame into the source frame.
+
+        (axis-angle, translation) = 0.01 mean_p f(target, source)(p)
+
+    encoder   a timm encoder that takes six channels, ResNet18 the paper's
+    """
+
+    def __init__(self, encoder: str = "resnet18", width: int = 256) -> None:
+        super().__init__()
+        self.encoder, channels = pyramid(encoder, 6)
+        self.head = nn.Sequential(
+            nn.Conv2d(channels[-1], width, 1), nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True),
+            nn.Conv2d(width, 6, 1),
+        )  # fmt: skip
+
+    def forward(self, target: Tensor, source: Tensor) -> Tensor:
+        """target, source (N, 3, H, W) in [0, 1]."""
+        pair = (torch.cat([target, source], 1) - GREY) / SPREAD
+        found: Tensor = self.head(self.encoder(pair)[-1])
+        motion = STEP * found.mean((2, 3)).float()
+        return rigid(motion[:, :3], motion[:, 3:])
+
+
+def rigid(axis_angle: Tensor, translation: Tensor) -> Tensor:
+    """The motion x -> R x + t as (N, 4, 4), its gradient finite also where nothing turns.
+
+        R = I + sin(a)/a K + (1 - cos(a))/a^2 K^2,  a = |w|,  K x = w cross x     (Rodrigues)
+
+    axis_angle    (N, 3) w, radians; translation (N, 3) t, metres up to the scale of the depth
+    """
+    x, y, z = axis_angle.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(-1, 3, 3)
+    squared = (axis_angle * axis_angle).sum(-1)
+    small = squared < 1e-6
+    angle = squared.where(~small, torch.ones_like(squared)).sqrt()
+    # Taylor below 1e-3 radians, where the next terms are beyond float32 and the square root has no derivative at 0
+    first = torch.where(small, 1 - squared / 6, angle.sin() / angle)
+    second = torch.where(small, 0.5 - squared / 24, 2 * (angle / 2).sin() ** 2 / angle**2)
+    found = torch.eye(4, dtype=squared.dtype, device=squared.device).expand(len(squared), 4, 4)
+    # K^2 = w w^T - a^2 I, entry by entry: autocast would take a matrix product in half precision
+    twice = axis_angle[:, :, None] * axis_angle[:, None] - squared[:, None, None] * found[:, :3, :3]
+    turn = first[:, None, None] * cross + second[:, None, None] * twice
+    moved = torch.cat([found[:, :3, :3] + turn, translation[:, :, None]], 2)
+    return torch.cat([moved, found[:, 3:]], 1)
