@@ -145,9 +145,10 @@ class LabelledInstances(LabelledImages, Protocol):
 class Clips(Protocol):
     """A map-style set of video or stereo: a target frame, and source frames that see the same scene from elsewhere.
 
-    clip(i)   target uint8 (H, W, 3) RGB; sources uint8 (S, H, W, 3), S from 1 to 4; the camera of them all; poses
-              (S, 4, 4) float32 `T_source_target`, which map points of the target frame into each source frame, or None
-              where they are not known. FrameError for a clip that cannot be used
+    clip(i)   target uint8 (H, W, 3) RGB; sources uint8 (S, H, W, 3), S from 1 to 4, or 0 where depth is measured; the
+              camera of them all, None when it is to be learned; poses (S, 4, 4) float32 `T_source_target`, which map
+              points of the target frame into each source frame, or None where they are not known. FrameError for a clip
+              that cannot be used
     """
 
     def ids(self) -> list[str]: ...
@@ -156,4 +157,10 @@ class Clips(Protocol):
 
     def clip(
         self, index: int
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Camera, npt.NDArray[np.float32] | None]: ...
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Camera | None, npt.NDArray[np.float32] | None]: ...
+
+
+class DepthClips(Clips, Protocol):
+    """Clips whose targets have measured depth: `depth(i)` (H, W) float32 metres, 0 = no measurement."""
+
+    def depth(self, index: int) -> npt.NDArray[np.float32]: ...

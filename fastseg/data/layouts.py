@@ -1,4 +1,4 @@
-"""What each reader and each labelled set looks for, in one line: the answer to a name that does not exist."""
+"""What each reader, labelled set and source of clips looks for: the answer to a name that does not exist."""
 
 from __future__ import annotations
 
@@ -38,6 +38,22 @@ LABELLED = {
     "fold2-train, fold2-test, fold3-train, fold3-test, or an area",
     "stanford-2d3d-pano": "the same of area_1/pano/, ...",
 }
+
+CLIPS = {
+    "folder": "frames NAME.jpg in order, intrinsics.json, poses/NAME.txt or poses.txt; option intrinsics",
+    "video": "a video file or a folder of them, intrinsics.json beside; option intrinsics",
+    "kitti-odometry": "sequences/NN/image_2/N.png, image_3/, calib.txt, times.txt, poses/NN.txt; option cameras",
+    "kitti-raw": "DATE/DRIVE/image_02/data/N.png, image_03/, oxts/, DATE/calib_cam_to_cam.txt; option cameras",
+    "cityscapes": "leftImg8bit_sequence/SPLIT/CITY/, rightImg8bit_sequence/, camera/; option split",
+    "stereo": "left/NAME.png, right/NAME.png, disparity/NAME.npy, stereo.json",
+    "rooms": "rooms.json with seed and count: walks are rendered",
+    "frames": "RGB-D frames of any reader, supervised by their depth; option reader, and the reader's own",
+}
+
+
+def check_clips(name: str) -> None:
+    """None; ValueError lists the sources of clips and what each looks for when `name` is none of them."""
+    _check_known(name, CLIPS, "source of clips")
 
 
 def check_reader(name: str) -> None:

@@ -1,0 +1,234 @@
+"""Clips for pre-training by depth: which source frames a target gets, and what every source of them does alike."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseg.data.checks import Pose, checked_ids
+from fastseg.data.clip_pictures import check_order, motion
+from fastseg.data.images import Color
+from fastseg.frames import Camera, FrameError
+
+Clip = tuple[Color, Color, Camera | None, npt.NDArray[np.float32] | None]
+
+FARTHEST_OFFSET = 60
+MOST_SOURCES = 4
+MIN_MOTION = 0.002  # share of the picture's width
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """Which source frames a target gets, and with which poses.
+
+    offsets  places after the target in its recording: (-1, 1) are its neighbours, () none
+    stereo   the picture of the pair's other camera too, the last source, at its known pose
+    poses    "known": given where the recording has them; "needed": an error where it has none; "learned": left out
+    """
+
+    offsets: tuple[int, ...] = (-1, 1)
+    stereo: bool = False
+    poses: str = "known"
+
+    def __post_init__(self) -> None:
+        if len(set(self.offsets)) < len(self.offsets) or any(not 0 < abs(o) <= FARTHEST_OFFSET for o in self.offsets):
+            wanted = f"whole numbers from 1 to {FARTHEST_OFFSET}, before (-) or after the target, each once"
+            raise ValueError(f"offsets must be {wanted}; got {list(self.offsets)}")
+        if len(self.offsets) + self.stereo > MOST_SOURCES:
+            raise ValueError(f"a clip takes at most {MOST_SOURCES} sources; got {len(self.offsets) + self.stereo}")
+        if self.poses not in ("known", "needed", "learned"):
+            raise ValueError(f"poses must be known, needed or learned; got {self.poses!r}")
+        if self.stereo and self.poses == "learned":
+            raise ValueError("stereo clips have a known pose; poses must be known or needed, got 'learned'")
+
+    @property
+    def least(self) -> int:
+        """The frames that a recording must have for one clip."""
+        return 1 + max((0, *self.offsets)) - min((0, *self.offsets))
+
+    @property
+    def needs_poses(self) -> bool:
+        """Whether frames without poses are of no use: asked for, or known for the pair and so for all sources."""
+        return bool(self.offsets) and (self.poses == "needed" or self.stereo)
+
+
+class RecordedClips(ABC):
+    """A Clips over recordings of consecutive pictures; what a source has of its own is `picture` and `camera`.
+
+    recordings  ids of pictures in order of time; a clip lies in one recording, and one shorter than a clip gives none
+    plan        the source frames
+    paired      the ids whose other picture exists (stereo); other targets are left out
+    Raises ValueError with one sentence when there is no clip, a pose is missing or a stereo pair seems swapped.
+    """
+
+    def __init__(
+        self, root: Path, recordings: Iterable[Sequence[str]], plan: ClipPlan, paired: Collection[str] | None = None
+    ) -> None:
+        self.root, self.plan = root, plan
+        self._recordings = [list(names) for names in recordings]
+        first, last = -min((0, *plan.offsets)), max((0, *plan.offsets))
+        self._targets = [
+            (r, place) for r, names in enumerate(self._recordings) for place in range(first, len(names) - last)
+            if not plan.stereo or paired is None or names[place] in paired
+        ]  # fmt: skip
+        if not self._targets:
+            raise ValueError(self._nothing())
+        checked_ids(self.ids(), root, "pictures")
+        self._check_first()
+
+    def ids(self) -> list[str]:
+        """The ids of the targets, recording by recording in order of time."""
+        return [self._recordings[r][place] for r, place in self._targets]
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def clip(self, index: int) -> Clip:
+        """(target, sources (S, H, W, 3), camera, poses); FrameError `missing`, `decode`, `size`, ... naming a file."""
+        name, sources = self._names(index)
+        read = self._read(index)
+        target, pictures = read[0], [read[offset] for offset in self.plan.offsets]
+        pair = None
+        if self.plan.stereo:
+            pair = self.other(name)
+            pictures.append(self.other_picture(name))
+        for source, picture in zip([*sources, "the pair of it"], pictures, strict=False):
+            _check_one_size(target, picture, str(self.root / name), source)
+        stacked = np.stack(pictures) if pictures else np.empty((0, *target.shape), np.uint8)
+        poses = self._poses(name, sources, pair)
+        return target, stacked, self.camera(name, (target.shape[0], target.shape[1])), poses
+
+    def moving(self, min_motion: float = MIN_MOTION) -> Self:
+        """The same clips without those whose camera stands still: every picture is read once.
+
+        min_motion: a target stays when `motion` to one of its source frames is that share of the width or more.
+        Raises ValueError when none is left.
+        """
+        kept = [target for index, target in enumerate(self._targets) if self._moves(index, min_motion)]
+        if not kept:
+            least = f"expected motion of {min_motion:g} of the picture's width or more"
+            raise ValueError(f"{self.root}: {least} in some of its {len(self)} clips; the camera stands still in all")
+        clips = copy.copy(self)
+        clips._targets = kept
+        return clips
+
+    @abstractmethod
+    def picture(self, name: str) -> Color:
+        """The picture (H, W, 3) uint8 RGB of an id; FrameError naming its file."""
+
+    @abstractmethod
+    def camera(self, name: str, size: tuple[int, int]) -> Camera | None:
+        """The camera of an id whose picture is of `size` (height, width); None: to be learned."""
+
+    def pose(self, name: str) -> Pose | None:
+        """`T_world_cam` (4, 4) of an id, None where it is not known."""
+        return None
+
+    def other(self, name: str) -> Pose:
+        """`T_other_this` (4, 4): from the frame of an id's camera to that of the pair's other camera."""
+        raise ValueError(f"{self.root}: expected stereo pairs; this source has one camera")
+
+    def other_picture(self, name: str) -> Color:
+        """The picture of the pair's other camera at the time of `name`."""
+        raise ValueError(f"{self.root}: expected stereo pairs; this source has one camera")
+
+    def _names(self, index: int) -> tuple[str, list[str]]:
+        r, place = self._targets[index]
+        return self._recordings[r][place], [self._recordings[r][place + offset] for offset in self.plan.offsets]
+
+    def _read(self, index: int) -> dict[int, Color]:
+        """The pictures of a clip by their place after the target, read in order of time, as a video needs it."""
+        r, place = self._targets[index]
+        return {offset: self.picture(self._recordings[r][place + offset]) for offset in sorted((0, *self.plan.offsets))}
+
+    def _poses(self, name: str, sources: list[str], pair: Pose | None) -> npt.NDArray[np.float32] | None:
+        known: list[Pose] = []
+        if self.plan.poses != "learned":
+            target = self.pose(name) if sources else None
+            found = [self.pose(source) for source in sources]
+            if target is not None:
+                known = [relative(target, source) for source in found if source is not None]
+        if len(known) < len(sources):
+            if self.plan.needs_poses:
+                raise FrameError("missing", f"{self.root / name}: {NO_POSES}")
+            return None
+        poses = [*known, *([pair] if pair is not None else [])]
+        return np.stack(poses).astype(np.float32) if poses else None
+
+    def _moves(self, index: int, min_motion: float) -> bool:
+        if not self.plan.offsets:
+            raise ValueError(f"{self.root}: a filter of static frames needs source frames; offsets is ()")
+        read = self._read(index)
+        return any(motion(read[0], read[offset]) >= min_motion for offset in self.plan.offsets)
+
+    def _check_first(self) -> None:
+        name, _ = self._names(0)
+        if self.plan.needs_poses and self.pose(name) is None:
+            raise ValueError(f"{self.root / name}: {NO_POSES}")
+        if self.plan.stereo:
+            here, there = self.picture(name), self.other_picture(name)
+            left, right = (here, there) if self.other(name)[0, 3] < 0 else (there, here)
+            check_order(left, right, str(self.root / name))
+
+    def _nothing(self) -> str:
+        longest = max(map(len, self._recordings), default=0)
+        if self._recordings and longest >= self.plan.least:
+            return f"{self.root}: expected stereo pairs; no picture has one of the other camera"
+        offsets = ", ".join(map(str, self.plan.offsets))
+        why = f"a target with the source frames {offsets}" if self.plan.offsets else "a target"
+        return (
+            f"{self.root}: expected a recording of {self.plan.least} frames or more, {why}; the longest has {longest}"
+        )
+
+
+def _check_one_size(target: Color, picture: Color, name: str, source: str) -> None:
+    if picture.shape != target.shape:
+        wanted = f"expected the frames of a clip to be of one size, {target.shape[1]}x{target.shape[0]}"
+        got = f"{picture.shape[1]}x{picture.shape[0]} ({source})"
+        raise FrameError("size", f"{name}: {wanted}; got {got}", picture.shape[0] * picture.shape[1])
+
+
+NO_POSES = "expected a camera-to-world pose for each frame, which this supervision needs; there is none"
+
+
+def relative(target: Pose, source: Pose) -> Pose:
+    """`T_source_target` (4, 4) of two poses `T_world_target` and `T_world_source`: the source's inverse by the target.
+
+    The inverse is that of a rigid motion, [R^T, -R^T t].
+    """
+    inverse = np.eye(4)
+    inverse[:3, :3] = source[:3, :3].T
+    inverse[:3, 3] = -source[:3, :3].T @ source[:3, 3]
+    return inverse @ target
+
+
+def shifted(x: float, y: float = 0.0, z: float = 0.0) -> Pose:
+    """The (4, 4) pose that adds (x, y, z) metres to a point."""
+    pose = np.eye(4)
+    pose[:3, 3] = x, y, z
+    return pose
+
+
+def runs(names: Sequence[str], numbers: Sequence[int], times: Sequence[float] | None = None) -> list[list[str]]:
+    """The names (sorted by number) cut into recordings without gaps.
+
+    A gap is a number that does not follow the last, or a time more than half as long again after the last one as the
+    median. times: seconds of each name, or None.
+    """
+    steps = np.diff(np.asarray(times, np.float64)) if times is not None and len(times) > 1 else np.zeros(0)
+    longest = 1.5 * float(np.median(steps)) if steps.size else np.inf
+    found: list[list[str]] = []
+    for k, name in enumerate(names):
+        follows = k > 0 and numbers[k] == numbers[k - 1] + 1 and not (steps.size and steps[k - 1] > longest)
+        if follows:
+            found[-1].append(name)
+        else:
+            found.append([name])
+    return found
