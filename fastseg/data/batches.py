@@ -8,7 +8,7 @@ from ctypes import Array, c_longlong
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.sharedctypes import RawArray
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ class Scene(NamedTuple):
     sources: Tensor | None = None
     poses: Tensor | None = None
 
-    def parts(self, count: int, device: object) -> list[Scene]:
+    def parts(self, count: int, device: Any) -> list[Scene]:
         """The scene in `count` parts, one after the other, on a device."""
         cut = [
             [None] * count if each is None else each.to(device, non_blocking=True).tensor_split(count) for each in self
@@ -256,6 +256,8 @@ class _Examples:
         recipe, index = self.recipe, key[2]
         if recipe.clips != "none":
             image, sources, seen, poses = cast(Clips, self.examples).clip(index)
+            if seen is None:
+                raise ValueError("its camera's intrinsics are not known, and this supervision needs them")
             if recipe.clips == "posed" and poses is None:
                 raise ValueError("the poses of its source frames are not known, and this supervision needs them")
             kept = poses if recipe.clips == "posed" else None

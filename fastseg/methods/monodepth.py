@@ -9,8 +9,10 @@ from typing import Any, ClassVar, Literal, cast
 
 from fastseg.data.augment import AugmentConfig
 from fastseg.data.batches import Batch, Recipe, Scene, batches
-from fastseg.data.sources import Labelled
-from fastseg.frames import LabelledFrames, LabelledImages
+from fastseg.data.clip_sources import ClipSource
+from fastseg.data.clips import ClipPlan
+from fastseg.data.sources import Reader
+from fastseg.frames import LabelledImages
 from fastseg.methods import LoopConfig, OptimConfig, Start, check_training, parse_size
 from fastseg.tensors import Module, Tensor
 
@@ -48,6 +50,31 @@ class DepthConfig:
             raise ValueError(f"depth.smoothness must not be negative; got {self.smoothness:g}")
 
 
+@dataclass(frozen=True)
+class ClipConfig:
+    """Where frames lie, and which of them are compared; see fastseg.data.clip_sources.open_clips.
+
+    source      the layout of `root`; of sensor: frames, stereo or rooms
+    reader      of frames: the RGB-D data set
+    offsets     of video and stereo: places of the source frames after the target; empty = [-1,1], or none beside the
+                pair's. Those of stereo need known poses
+    pair        of stereo: the picture of the other camera is a source frame
+    intrinsics  of folder and video: a file, or fx,fy,cx,cy; empty = what lies beside the pictures
+    cameras     of KITTI: colour or grey; empty = colour
+    split       of cityscapes and frames; empty = all, or the reader's own
+    min_motion  above 0, clips whose camera moves by less than this share of the width are left out
+    """
+
+    source: ClipSource = "folder"
+    reader: Reader = "folder"
+    offsets: tuple[int, ...] = ()
+    pair: bool = True
+    intrinsics: str = ""
+    cameras: Literal["", "colour", "grey"] = ""
+    split: str = ""
+    min_motion: float = 0.0
+
+
 def _optim() -> OptimConfig:
     return OptimConfig(lr=1e-4, optimizer="adamw", weight_decay=0.0, schedule="step", step_at=(STEPS * 3 // 4,))
 
@@ -60,11 +87,11 @@ def _augment() -> AugmentConfig:
 class Monodepth:
     """Pre-train any segmentation network by letting it predict depth; the defaults are the paper's for video.
 
-    supervision   sensor: L1 to measured depth (also to that of stereo disparity, where the data set has it); stereo:
-                  photometric, source frames with known poses; video: photometric, the camera's motion is learned too
+    supervision   sensor: L1 to measured depth (of clips stereo, that of its disparity); stereo: photometric, source
+                  frames with known poses; video: photometric, the camera's motion is learned too
     root          where the data set `data` lies
     out           the folder for checkpoints and metrics
-    data          of sensor, a data set with depth beside its images: its split `train`
+    clips         what lies there: videos, stereo pairs, RGB-D recordings
     network       decoder/encoder, see fastseg.nets.build_network; its one output is the disparity, at four scales of
                   `skip`, at one of any other
     size          HEIGHTxWIDTH that images are resized to; a smaller one with augment.min_scale = augment.max_scale = k
@@ -81,7 +108,7 @@ class Monodepth:
     supervision: Literal["video", "stereo", "sensor"]
     root: Path
     out: Path
-    data: Labelled = "folder"
+    clips: ClipConfig = field(default_factory=ClipConfig)
     network: str = "skip/resnet18"
     size: str = "192x640"
     steps: int = STEPS
@@ -103,18 +130,24 @@ class Monodepth:
             raise ValueError("optim.class_weights is for classes; depth has none")
 
     def examples(self) -> LabelledImages:
-        """The split `train` with its measured depth; clips of video and stereo are given to `fastseg.train.fit`."""
-        from fastseg.data.sources import open_labelled
-        from fastseg.data.unlabelled import MeasuredImages
+        """The clips at `root`, with their depth, poses or neither, as the supervision asks."""
+        from fastseg.data.clip_sources import open_clips, with_depth
+        from fastseg.data.unlabelled import ClipImages, MeasuredImages
 
-        if self.supervision != "sensor":
-            raise ValueError(
-                f"supervision {self.supervision} takes clips: fastseg.train.fit(method, ClipImages(clips))"
-            )
-        frames = open_labelled(self.data, self.root, "train")
-        if not (hasattr(frames, "depth") and hasattr(frames, "camera")):
-            raise ValueError(f"supervision sensor needs measured depth; the data set {self.data} has none")
-        return MeasuredImages(cast(LabelledFrames, frames))
+        found, take = self.clips, {"intrinsics": self.clips.intrinsics, "cameras": self.clips.cameras}
+        given: dict[str, Any] = {name: value for name, value in {**take, "split": found.split}.items() if value}
+        if found.source == "frames":
+            given["reader"] = found.reader
+        clips = open_clips(found.source, self.root, self._plan(), min_motion=found.min_motion, **given)
+        return MeasuredImages(with_depth(clips)) if self.supervision == "sensor" else ClipImages(clips)
+
+    def _plan(self) -> ClipPlan:
+        """Which source frames a target has."""
+        if self.supervision == "sensor":
+            return ClipPlan(())
+        pair = self.supervision == "stereo" and self.clips.pair
+        offsets = self.clips.offsets or (() if pair else (-1, 1))
+        return ClipPlan(offsets, pair, "learned" if self.supervision == "video" else "needed")
 
     def validation(self) -> None:
         """None: depth is a means here, not an end."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -113,19 +114,30 @@ def test_a_clip_that_cannot_be_used_is_one_sentence(wrong: str, sentence: str) -
         next(iter(batches(ClipImages(clips), recipe, 0, 1)))
 
 
+def test_an_unknown_camera_is_one_sentence() -> None:
+    class Uncalibrated(WalkClips):
+        def clip(self, index: int) -> tuple[Any, Any, Any, Any]:
+            target, sources, _, poses = super().clip(index)
+            return target, sources, None, poses
+
+    clips = ClipImages(Uncalibrated(3, 12, *SIZE, step=3))
+    with pytest.raises(ValueError, match=r"room-000000/view-.*: its camera's intrinsics are not known"):
+        next(iter(batches(clips, Recipe((48, 64), 2, 0, NOTHING, clips="frames"), 0, 1)))
+
+
 def test_clips_are_asked_of_clips_alone() -> None:
     with pytest.raises(ValueError, match="not one of video or stereo"):
         batches(RoomImages(0, 4, *SIZE), Recipe((48, 64), 2, 0, NOTHING, clips="frames"), 0, 1)
 
 
 def test_measured_pixels_are_of_the_one_class() -> None:
-    class Holed(RoomImages):
+    class Holed(WalkClips):
         def depth(self, index: int) -> npt.NDArray[np.float32]:
-            found = super().depth(index).copy()
+            found = self.target(index).depth.astype(np.float32)
             found[:10], found[10, :3] = 0, (np.nan, np.inf, -1)
             return found
 
-    frames = MeasuredImages(Holed(0, 4, *SIZE))
+    frames = MeasuredImages(Holed(3, 10, *SIZE, step=3))
     label = frames[1][1]
     assert frames.class_names == ("depth",) and len(frames) == len(frames.ids()) == 4
     assert (label[:10] == 255).all() and label[10, :4].tolist() == [255, 255, 255, 0] and not label[11:].any()

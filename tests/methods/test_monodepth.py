@@ -15,7 +15,6 @@ from fastseg.checkpoint import load
 from fastseg.data.augment import IMAGENET, NOTHING
 from fastseg.data.batches import Scene
 from fastseg.data.unlabelled import ClipImages, MeasuredImages
-from fastseg.frames import Camera
 from fastseg.inference import restored
 from fastseg.methods import LoopConfig, OptimConfig
 from fastseg.methods.depth_losses import clip_loss, sensor_loss
@@ -52,26 +51,21 @@ def walk() -> WalkClips:
 class Planes:
     """Textured pictures of a plane: its depth is 2 m at the left of the image and 5 m at its right, with holes."""
 
-    class_names = ("none",)
-
     def ids(self) -> list[str]:
         return [f"plane/{index}" for index in range(4)]
 
     def __len__(self) -> int:
         return 4
 
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    def clip(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], None, None]:
         image = np.random.default_rng(index).integers(0, 40, (64, 96, 3), dtype=np.uint8)
         image[..., 0] += np.linspace(0, 200, 96, dtype=np.uint8)
-        return image, np.zeros((64, 96), np.uint8)
+        return image, np.empty((0, 64, 96, 3), np.uint8), None, None
 
     def depth(self, index: int) -> npt.NDArray[np.float32]:
         found = np.tile(np.linspace(2, 5, 96, dtype=np.float32), (64, 1))
         found[10:20, 20:40] = (0, np.nan, np.inf, -1)[index]
         return found
-
-    def camera(self, index: int) -> Camera | None:
-        return None
 
 
 def test_the_defaults_are_the_papers() -> None:
@@ -110,7 +104,7 @@ def test_a_sensor_teaches_a_plane(tmp_path: Path) -> None:
     assert losses[-1] < 0.2 * losses[0]
     found = load(tmp_path)
     net = restored(found)
-    images = torch.stack([torch.from_numpy(Planes()[index][0]).permute(2, 0, 1) for index in range(4)])
+    images = torch.stack([torch.from_numpy(Planes().clip(index)[0]).permute(2, 0, 1) for index in range(4)])
     with torch.no_grad():
         depth = depth_of(disparities(net.train(), IMAGENET(images))[0], RANGE.nearest, RANGE.farthest)
     columns = depth.mean((0, 1, 2))
@@ -189,12 +183,22 @@ def test_what_is_missing_is_one_sentence(walk: WalkClips, tmp_path: Path) -> Non
         _method("sensor", tmp_path, loop=replace(LOOP, eval_every=1))
 
 
-def test_sensor_supervision_from_the_command_line(tmp_path: Path) -> None:
-    (tmp_path / "train.json").write_text(json.dumps({"seed": 1, "count": 4, "height": 48, "width": 64}))
-    flags = ["--root", str(tmp_path), "--data", "rooms", "--network", TINY, "--size", "32x64", "--batch", "2"]
+@pytest.mark.parametrize("words", [["sensor"], ["stereo", "--clips.pair", "false", "--clips.offsets", "[-3,3]"]])
+def test_rooms_from_the_command_line(words: list[str], tmp_path: Path) -> None:
+    room = {"seed": 1, "count": 12, "views": 12, "height": 48, "width": 64}
+    (tmp_path / "rooms.json").write_text(json.dumps(room))
+    flags = ["--root", str(tmp_path), "--clips.source", "rooms", "--network", TINY, "--size", "32x64", "--batch", "2"]
     flags += ["--steps", "2", "--loop.device", "cpu", "--loop.workers", "0", "--loop.threads", "1"]
-    flags += ["--depth.farthest", "20", "--optim.lr", "1e-3"]
-    assert cli(["monodepth", "--supervision", "sensor", "--out", str(tmp_path / "run"), *flags]) == 0
+    flags += ["--depth.farthest", "20", "--optim.lr", "1e-3", "--out", str(tmp_path / "run")]
+    assert cli(["monodepth", "--supervision", *words, *flags]) == 0
     kept = json.loads((tmp_path / "run" / "config.json").read_text())
     assert kept["optim"]["optimizer"] == "adamw" and kept["optim"]["lr"] == 1e-3 and kept["depth"]["nearest"] == 0.1
-    assert cli(["monodepth", "--supervision", "video", "--out", str(tmp_path / "no"), *flags]) == 2
+
+
+def test_bad_clips_from_the_command_line_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rooms.json").write_text(json.dumps({"seed": 1, "count": 2, "height": 48, "width": 64}))
+    flags = ["--root", str(tmp_path), "--out", str(tmp_path / "run"), "--clips.source", "rooms"]
+    assert cli(["monodepth", "--supervision", "video", *flags]) == 2
+    assert "expected a recording of 3 frames or more" in capsys.readouterr().err
+    assert cli(["monodepth", "--supervision", "stereo", *flags]) == 2
+    assert "expected stereo pairs" in capsys.readouterr().err
