@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from fastseg.compare_study import (
 from fastseg.methods.segment import Segment
 
 LABELS = "pipelines.make_hn_labels"
+RATE = re.compile(r"[\d.]+(e-\d+)?")  # a learning rate as it stands in a task's name
 FREE = {"out", "resume", "loop.device", "loop.workers", "loop.threads", "loop.save_every", "loop.log_every"}
 
 
@@ -120,10 +122,9 @@ class Plan:
 
     def choice(self, variant: Variant) -> Choice:
         """Where the variant's search for a rate stands."""
-        prefix, scores = f"search-{variant.name}-", {}
-        for path in self.path("x").parent.glob(f"{prefix}*.json"):
-            record = {} if path.name.endswith(".config.json") else self.record(path.stem)
-            if record and record["code"] is not None:
+        scores: dict[float, float] = {}
+        for record in self._tried(variant):
+            if record["code"] is not None:
                 rate = float(record["config"]["optim"]["lr"])
                 scores[rate] = score(Path(record["config"]["out"])) if record["code"] == 0 else float("nan")
         try:
@@ -145,7 +146,7 @@ class Plan:
         """The short trainings, those done before as well, so that their settings are compared."""
         steps = self.study.search.steps
         method = next(cell.segment for cell in reversed(self.cells[: self._per_seed()]) if cell.variant == variant.name)
-        tried = [float(self.record(path.stem)["config"]["optim"]["lr"]) for path in self._tried(variant)]
+        tried = [float(record["config"]["optim"]["lr"]) for record in self._tried(variant)]
         for rate in dict.fromkeys([*tried, *choice.to_try]):
             name = f"search-{variant.name}-{rate:g}"
             loop = replace(method.loop, eval_every=steps)
@@ -156,9 +157,11 @@ class Plan:
     def _per_seed(self) -> int:
         return len(self.cells) // len(self.study.seeds)
 
-    def _tried(self, variant: Variant) -> list[Path]:
-        paths = self.path("x").parent.glob(f"search-{variant.name}-*.json")
-        return [path for path in paths if not path.name.endswith(".config.json")]
+    def _tried(self, variant: Variant) -> list[dict[str, Any]]:
+        """The records of the variant's search; the names of other variants may begin with this one's."""
+        prefix = f"search-{variant.name}-"
+        names = sorted(path.stem for path in self.path("x").parent.glob(f"{prefix}*.json"))
+        return [self.record(name) for name in names if RATE.fullmatch(name.removeprefix(prefix))]
 
     def _stage(self, variant: str) -> tuple[str, ...]:
         init = next(each.init for each in self.study.variants if each.name == variant)

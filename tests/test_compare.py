@@ -206,6 +206,23 @@ def test_a_searched_rate_is_found_before_the_variants_cells(tmp_path: Path, root
     assert (cell.config["steps"], cell.config["optim"]["optimizer"]) == (4, "adamw")
 
 
+def test_a_search_takes_no_rate_of_a_variant_whose_name_begins_alike(tmp_path: Path, root: Path) -> None:
+    def change(values: dict[str, Any]) -> None:
+        values.update(search={"steps": 2, "highest": 1e-3, "lowest": 2e-4}, pretrain=[], seeds=[0], counts=[])
+        values["variants"] = [{"name": name, "fields": {"optim": {"lr": "search"}}} for name in ("hn", "hn-0.5")]
+
+    plan = Plan(_study(tmp_path, root, change), tmp_path / "out", 4)
+    names = [name for name in _ready(plan) if name.startswith("search-hn-0.5-")]
+    for name in names:
+        (tmp_path / "out" / "search" / "hn-0.5" / name.removeprefix("search-hn-0.5-")).mkdir(parents=True)
+        (tmp_path / "out/search/hn-0.5" / name.removeprefix("search-hn-0.5-") / "metrics.jsonl").write_text(
+            json.dumps({"step": 2, "miou": 0.5, "global_accuracy": 0.5, "class_accuracy": 0.5}) + "\n"
+        )
+    _end(plan, *names)
+    assert plan.choice(plan.study.variants[0]).to_try == (2e-4, 5e-4, 1e-3)
+    assert len(names) == 3 and plan.choice(plan.study.variants[1]).to_try == (1e-4,)
+
+
 def test_a_damaged_record_of_a_task_is_named(tmp_path: Path, root: Path) -> None:
     plan = Plan(_study(tmp_path, root), tmp_path / "out", 4)
     plan.path("pretrain-hn").write_text("{")
