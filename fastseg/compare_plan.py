@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,12 @@ from fastseg.compare_study import (
     plain,
     pretraining_of,
 )  # fmt: skip
+from fastseg.methods.hn import HN
 from fastseg.methods.segment import Segment
+from fastseg.same_config import defaults, differing, flat
 
 LABELS = "pipelines.make_hn_labels"
+TRAINED: dict[str, type[HN] | type[Segment]] = {HN.name: HN, Segment.name: Segment}
 RATE = re.compile(r"[\d.]+(e-\d+)?")  # a learning rate as it stands in a task's name
 FREE = {"out", "resume", "loop.device", "loop.workers", "loop.threads", "loop.save_every", "loop.log_every"}
 
@@ -82,13 +85,12 @@ class Plan:
         begun = self.record(task.name)
         if not begun:
             return False
-        was, now = _flat(begun["config"]), _flat(task.config)
-        for key in sorted((set(was) | set(now)) - FREE):
-            if was.get(key) != now.get(key):
-                raise ValueError(
-                    f"{task.name} was run with {key} {was.get(key)!r}, and the study now says {now.get(key)!r}: "
-                    f"give another --out, or delete {self.path(task.name)} and {task.config['out']}"
-                )
+        absent = {} if task.program[0] == LABELS else defaults(TRAINED[task.program[1]])
+        for key, was, now in differing(begun["config"], task.config, FREE, absent):
+            raise ValueError(
+                f"{task.name} was run with {key} {was!r}, and the study now says {now!r}: "
+                f"give another --out, or delete {self.path(task.name)} and {task.config['out']}"
+            )
         if begun["after"] != self._after(task):
             raise ValueError(
                 f"{task.name} began from a pre-training that was run again since: delete {self.path(task.name)} and "
@@ -175,7 +177,7 @@ class Plan:
         import os
 
         after = self._after(task)
-        run = digest([task.program, {k: v for k, v in _flat(task.config).items() if k not in FREE}, after])
+        run = digest([task.program, {k: v for k, v in flat(task.config).items() if k not in FREE}, after])
         path = self.path(task.name)
         temp = path.with_suffix(".part")
         temp.write_text(json.dumps({"config": task.config, "after": after, "run": run, "code": code}, indent=1) + "\n")
@@ -197,10 +199,3 @@ def curve(folder: Path) -> list[dict[str, Any]]:
     """The evaluations in a run's metrics.jsonl, in order: step, miou, global_accuracy, class_accuracy."""
     lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
     return [found for found in map(json.loads, lines) if "miou" in found]
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat

@@ -13,7 +13,7 @@ from fastseg.checkpoint import Checkpoint, CheckpointError, Record, latest, save
 from fastseg.frames import LabelledImages
 from fastseg.methods import Method, parse_size
 from fastseg.optim import restore, state_tensors
-from fastseg.trackers import flat
+from fastseg.same_config import defaults, differing
 
 if TYPE_CHECKING:
     from fastseg.loop import Run
@@ -61,12 +61,13 @@ def earlier(method: Method) -> Checkpoint | None:
 
 
 def check_same(method: Method, found: Checkpoint, fingerprint: str) -> None:
-    """None; ValueError naming the key that differs from the run that the checkpoint is of."""
-    was, now = flat(found.record.config), flat(plain_config(method))
+    """None; ValueError naming the key that differs from the run that the checkpoint is of.
+
+    A key that one of them lacks counts as its default: a version of fastseg that adds one resumes older runs.
+    """
     free = FREE | ({"steps"} if method.optim.schedule in ("constant", "step") else set())
-    for key in sorted((set(was) | set(now)) - free):
-        if was.get(key) != now.get(key):
-            raise ValueError(f"cannot resume {found.path}: {key} was {was.get(key)!r} and is now {now.get(key)!r}")
+    for key, was, now in differing(found.record.config, plain_config(method), free, defaults(type(method))):
+        raise ValueError(f"cannot resume {found.path}: {key} was {was!r} and is now {now!r}")
     if found.record.method != method.name:
         raise ValueError(f"cannot resume {found.path}: it is of method {found.record.method}, not {method.name}")
     if found.record.progress["data"] != fingerprint:

@@ -171,6 +171,9 @@ def test_what_was_run_with_other_settings_is_refused_by_name(tmp_path: Path, roo
         ValueError, match=r"cell-scratch-2-3 was run with optim\.lr 0\.001, and the study now says 0\.2"
     ):
         Plan(slower, tmp_path / "out", 4).ready()
+    record = plan.record("cell-scratch-2-3")
+    del record["config"]["augment"]["hue"]  # as a version before that key wrote it
+    plan.path("cell-scratch-2-3").write_text(json.dumps(record))
     elsewhere = _study(tmp_path, root, lambda v: v["segment"]["loop"].update(device="cpu", save_every=7))
     assert "cell-scratch-2-3" not in _ready(Plan(elsewhere, tmp_path / "out", 4))
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastseg.checkpoint import load
+from fastseg.checkpoint import load, save
 from fastseg.cli import run
 from fastseg.data.augment import NOTHING, AugmentConfig
 from fastseg.data.batches import Batch
@@ -113,6 +113,17 @@ def test_resuming_with_something_changed_names_it(tmp_path: Path) -> None:
             fit(run_of(tmp_path, steps=3, resume=True, **change), Squares())
     with pytest.raises(ValueError, match="images or classes are not the ones"):
         fit(run_of(tmp_path, steps=3, resume=True), Squares(7))
+
+
+def test_a_key_that_an_older_checkpoint_lacks_counts_as_its_default(tmp_path: Path) -> None:
+    fit(run_of(tmp_path, steps=3), Squares())
+    found = load(tmp_path, state=True)
+    older = {**found.record.config, "augment": {k: v for k, v in found.record.config["augment"].items() if k != "hue"}}
+    save(tmp_path, replace(found.record, config=older), found.weights, found.state)
+    assert fit(run_of(tmp_path, steps=4, resume=True), Squares()) == 0
+    save(tmp_path, replace(found.record, config=older), found.weights, found.state)
+    with pytest.raises(ValueError, match=rf"augment\.hue was {AugmentConfig().hue} and is now 0\.4"):
+        fit(run_of(tmp_path, steps=4, resume=True, augment=AugmentConfig(hue=0.4)), Squares())
 
 
 def test_a_finished_run_is_left_alone_and_a_constant_rate_can_go_on(tmp_path: Path) -> None:
