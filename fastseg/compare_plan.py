@@ -20,6 +20,7 @@ from fastseg.compare_study import (
     plain,
     pretraining_of,
 )  # fmt: skip
+from fastseg.journal import records
 from fastseg.methods.hn import HN
 from fastseg.methods.segment import Segment
 from fastseg.same_config import defaults, differing, flat
@@ -197,5 +198,4 @@ def score(folder: Path) -> float:
 
 def curve(folder: Path) -> list[dict[str, Any]]:
     """The evaluations in a run's metrics.jsonl, in order: step, miou, global_accuracy, class_accuracy."""
-    lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
-    return [found for found in map(json.loads, lines) if "miou" in found]
+    return [found for found in records(folder / "metrics.jsonl") if "miou" in found]

@@ -33,7 +33,7 @@ class Evaluate:
 
     checkpoint      a checkpoint folder, or a run's folder (its last good one)
     data            the data set; shards = the HN-labels of a label run
-    root            where it lies
+    root            where it lies: a folder, or a place in a store
     split           of the data set
     json            a file for the scores: miou, global_accuracy, class_accuracy, per_class, protocol
     size            HEIGHTxWIDTH that the network sees, empty = as in training; scores are at the labels' own size
@@ -49,7 +49,7 @@ class Evaluate:
 
     checkpoint: Path
     data: Labelled | Literal["shards"]
-    root: Path
+    root: str
     split: str = "val"
     json: Path | None = None
     size: str = ""
@@ -133,9 +133,9 @@ def _plain(config: Evaluate) -> dict[str, Any]:
 
 def _open(config: Evaluate) -> LabelledImages:
     if config.data == "shards":
-        from fastseg.data.shards import HNShards
+        from fastseg.data.hn_runs import open_runs
 
-        return HNShards(config.root)
+        return open_runs(config.root)
     from fastseg.data.sources import open_labelled
 
     return open_labelled(config.data, config.root, config.split)

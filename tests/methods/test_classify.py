@@ -72,7 +72,7 @@ def test_an_encoder_learns_the_classes_of_whole_images(cifar: Path, tmp_path: Pa
 
 
 def test_top_one_and_top_five_count_the_ranks() -> None:
-    method = Classify("cifar100", Path("x"), Path("y"), batch=2)
+    method = Classify("cifar100", "x", Path("y"), batch=2)
     ranks = [0, 0, 3, 4, 5, 9]
 
     class Ranked(torch.nn.Module):

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.train_on_ray import OnRay, divided
+from fastseg.methods.segment import Segment
+from pipelines.train_on_ray import OnRay, _placed, divided
 
 pytest.importorskip("ray", reason="training over Ray needs the extra `ray`")
 pytestmark = pytest.mark.torch
@@ -43,6 +44,15 @@ def test_the_options_are_divided_between_ray_and_the_method() -> None:
     assert theirs == ["--batch", "6", "--loop.workers", "2", "--debug"]
     with pytest.raises(ValueError, match="--workers must be at least 1; got 0"):
         OnRay(workers=0)
+
+
+def test_workers_find_every_place_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hn").mkdir()
+    placed = _placed(OnRay(), Segment("rooms", "s3://bucket/rooms", Path("out"), init_from="hn"))
+    assert (placed.root, placed.out, placed.init_from) == ("s3://bucket/rooms", tmp_path / "out", str(tmp_path / "hn"))
+    fresh = _placed(OnRay(), Segment("rooms", "rooms", Path("out"), init_from="timm:resnet18"))
+    assert (fresh.root, fresh.init_from) == (str(tmp_path / "rooms"), "timm:resnet18")
 
 
 @pytest.mark.slow
