@@ -19,7 +19,7 @@ from fastseg.cli import run
 from fastseg.data.augment import Normalisation, resized
 from fastseg.data.sources import Labelled
 from fastseg.frames import LabelledImages, LabelledInstances
-from fastseg.inference import Views, predictions, restored
+from fastseg.inference import Views, check_labels_pixels, predictions, restored
 from fastseg.metrics import Counts, Floats, Scores
 from fastseg.tensors import Module
 
@@ -79,7 +79,9 @@ def main(config: Evaluate) -> int:
         torch.set_num_threads(config.threads)
     if config.json is not None:
         check_writable(config.json)
-    found, examples = load(config.checkpoint), _open(config)
+    found = load(config.checkpoint)
+    check_labels_pixels(found)
+    examples = _open(config)
     names, device = found.record.classes, chosen_device(config.device)
     check_classes_agree(found, examples)
     things = instance_counts(examples, config.data) if config.instances else None

@@ -170,7 +170,7 @@ def test_a_perfect_network_has_perfect_boundaries_and_images() -> None:
     assert [float(np.nanmean(each)) for each in found.boundaries[:2]] == [1.0, 1.0] and len(found.images) == 3
 
 
-@pytest.mark.parametrize("views", [{"scales": ()}, {"scales": (0.0,)}, {"overlap": 1.0}])
+@pytest.mark.parametrize("views", [{"scales": ()}, {"scales": (0.0,)}, {"overlap": 1.0}, {"window": "8"}])
 def test_views_that_cannot_be_are_refused(views: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"views\."):
         Views(**views)  # type: ignore[arg-type]

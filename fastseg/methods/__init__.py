@@ -99,12 +99,12 @@ class Method(Protocol):
         ...
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of `HEIGHTxWIDTH`, as in 360x480; ValueError for anything else."""
+def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
+    """(height, width) of `HEIGHTxWIDTH`, as in 360x480; ValueError naming the option for anything else."""
     found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     size = (int(found[1]), int(found[2])) if found else (0, 0)
     if min(size) < 32:
-        raise ValueError(f"--size is HEIGHTxWIDTH in pixels, each at least 32, as in 360x480; got {text!r}")
+        raise ValueError(f"{option} is HEIGHTxWIDTH in pixels, each at least 32, as in 360x480; got {text!r}")
     return size
 
 

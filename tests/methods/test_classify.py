@@ -210,3 +210,5 @@ def test_pixels_cannot_be_labelled_by_it(cifar: Path, tmp_path: Path, capsys: py
     assert "names whole images" in capsys.readouterr().err
     where = ["--data", "camvid", "--root", str(tmp_path)]
     assert evaluate(["--checkpoint", str(tmp_path / "out"), *where]) == 2
+    said = capsys.readouterr().err
+    assert "names whole images" in said and "--loop.eval_every" in said and not (tmp_path / "p").exists()
