@@ -85,9 +85,9 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _scores(found: Checkpoint, given: Path | None) -> str:
     """The last scores taken while training up to this step, and those of a given file with their classes."""
     lines = []
-    for values in records(found.path.parent / "metrics.jsonl"):
-        if any(name in values for name in SCORES) and values["step"] <= found.record.step:
-            lines = [f"- in training, step {values['step']}: {_figures(values)}"]
+    for record in records(found.path.parent / "metrics.jsonl"):
+        if any(name in record for name in SCORES) and record["step"] <= found.record.step:
+            lines = [f"- in training, step {record['step']}: {_figures(record)}"]
     if given is not None:
         values = _read(given)
         if values is None or not any(name in values for name in SCORES):

@@ -121,7 +121,9 @@ def test_a_killed_run_goes_on_to_the_same_bits(cifar: Path, tmp_path: Path) -> N
     from fastseg.methods import LoopConfig, OptimConfig
 
     loop, optim = LoopConfig(**found["loop"]), OptimConfig(lr=0.01, schedule="cosine")
-    method = Stopped("cifar100", cifar, broken, network=NETWORK, size="32x32", batch=4, steps=4, optim=optim, loop=loop)
+    method = Stopped(
+        "cifar100", str(cifar), broken, network=NETWORK, size="32x32", batch=4, steps=4, optim=optim, loop=loop
+    )
     assert main(method) == 128 + signal.SIGTERM
     assert _run(cifar, broken, "--resume") == 0 and _digest(straight) == _digest(broken)
 
