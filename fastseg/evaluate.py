@@ -176,7 +176,7 @@ def measured(
 ) -> Measured:
     """One pass over the set, predictions at the labels' own size; `things` of a LabelledInstances are counted on.
 
-    Leaves the network in evaluation mode. ValueError: an empty set.
+    Leaves the network in evaluation mode. ValueError: an empty set, or a label that is none, by its id.
     """
     import numpy as np
 
@@ -185,7 +185,7 @@ def measured(
 
     if not len(examples):
         raise ValueError("there is no labelled image to evaluate on")
-    classes = len(examples.class_names)
+    names, classes = examples.ids(), len(examples.class_names)
     found = Measured(np.zeros((classes, classes), np.int64), [], [], things)
     for start in range(0, len(examples), batch):
         pairs = [examples[index] for index in range(start, min(start + batch, len(examples)))]
@@ -193,7 +193,10 @@ def measured(
         looks = predictions(net, [resized(image, size) for image, _ in pairs], shapes, normalisation, views)
         guesses = (look.cpu().numpy() for look in looks)
         for index, (_, label), guess in zip(count(start), pairs, guesses, strict=False):
-            found.images.append(confusion(label, guess, classes))
+            try:
+                found.images.append(confusion(label, guess, classes))
+            except ValueError as error:
+                raise ValueError(f"{names[index]}: {error}") from error
             found.counts += found.images[-1]
             if boundaries:
                 found.boundaries.append(boundary_f(label, guess, classes))

@@ -67,6 +67,8 @@ def _fit(method: Method, examples: LabelledImages, validation: LabelledImages | 
     fingerprint, names = data_fingerprint(examples), tuple(examples.class_names)
     if validation is not None and tuple(validation.class_names) != names:
         raise ValueError(f"loop.eval_split {method.loop.eval_split} has other classes than the images to train on")
+    if validation is not None and not len(validation):
+        raise ValueError(f"loop.eval_split {method.loop.eval_split} holds no labelled image to evaluate on")
     state = _begin(method, examples, fingerprint, pixels, group)
     first = state.step
     if first >= method.steps and not state.unscored:

@@ -165,6 +165,19 @@ def test_a_subset_scores_the_pixels_of_its_classes_alone() -> None:
         subset(counts, ["z"], ["a", "b", "c"])
 
 
+class Beyond(Halves):
+    """The second label holds a class that does not exist."""
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        image, label = super().__getitem__(index)
+        return image, label * 7 if index == 1 else label
+
+
+def test_a_label_beyond_the_classes_is_named_by_its_image() -> None:
+    with pytest.raises(ValueError, match="^b: a label holds class 7, but there are 2 classes"):
+        confusion_of(Brightness(), Beyond(), (40, 64), UNIT)
+
+
 def test_a_perfect_network_has_perfect_boundaries_and_images() -> None:
     found = measured(Brightness(), Halves(), (40, 64), UNIT, boundaries=True)
     assert [float(np.nanmean(each)) for each in found.boundaries[:2]] == [1.0, 1.0] and len(found.images) == 3

@@ -188,6 +188,12 @@ def test_what_cannot_be_trained_is_refused_before_the_first_step(tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
+def test_no_image_to_evaluate_on_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"loop\.eval_split val holds no labelled image"):
+        fit(run_of(tmp_path, loop=replace(LOOP, eval_every=2)), Squares(), Squares(0))
+    assert not list(tmp_path.iterdir())
+
+
 def test_classes_without_a_pixel_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit(run_of(tmp_path, steps=1), Squares(value=1))
     assert "2 of 3 classes have no pixel to learn from: ground, green" in capsys.readouterr().out
