@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,10 @@ def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: t
     found = earlier(method)
     if found is not None:
         check_same(method, found, fingerprint)
-    begun = method.build(len(examples.class_names))
+    if found is not None and method.init_from:  # what it started from may be gone since, and is not needed any more
+        begun = replace(method, init_from=str(found.path)).build(len(examples.class_names))  # type: ignore[type-var]
+    else:
+        begun = method.build(len(examples.class_names))
     if begun.transfer is not None and found is None and group.first:
         _report(begun.transfer, method.out)
     weight = median_frequency_weights(pixels).to(group.device) if method.optim.class_weights == "median" else None

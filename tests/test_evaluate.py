@@ -174,7 +174,7 @@ class Beyond(Halves):
 
 
 def test_a_label_beyond_the_classes_is_named_by_its_image() -> None:
-    with pytest.raises(ValueError, match="^b: a label holds class 7, but there are 2 classes"):
+    with pytest.raises(ValueError, match=r"^b: a label holds class 7, but there are 2 classes"):
         confusion_of(Brightness(), Beyond(), (40, 64), UNIT)
 
 

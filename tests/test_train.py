@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -124,6 +125,17 @@ def test_a_key_that_an_older_checkpoint_lacks_counts_as_its_default(tmp_path: Pa
     save(tmp_path, replace(found.record, config=older), found.weights, found.state)
     with pytest.raises(ValueError, match=rf"augment\.hue was {AugmentConfig().hue} and is now 0\.4"):
         fit(run_of(tmp_path, steps=4, resume=True, augment=AugmentConfig(hue=0.4)), Squares())
+
+
+@pytest.mark.parametrize("how", [TransferConfig(freeze=2), TransferConfig(mode="cross_stitch", own="random")])
+def test_resuming_does_not_need_what_the_run_started_from(tmp_path: Path, how: TransferConfig) -> None:
+    fit(run_of(tmp_path / "first", network="unet/resnet10t", steps=1), Squares())
+    fixed = {"network": "unet/resnet10t", "init_from": str(tmp_path / "first"), "transfer": how}
+    assert fit(run_of(tmp_path / "whole", steps=3, **fixed), Squares()) == 0
+    assert fit(run_of(tmp_path / "parts", steps=2, **fixed), Squares()) == 0
+    shutil.rmtree(tmp_path / "first")
+    assert fit(run_of(tmp_path / "parts", steps=3, resume=True, **fixed), Squares()) == 0
+    assert digest(tmp_path / "parts") == digest(tmp_path / "whole")
 
 
 def test_a_finished_run_is_left_alone_and_a_constant_rate_can_go_on(tmp_path: Path) -> None:
