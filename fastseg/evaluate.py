@@ -84,6 +84,7 @@ def main(config: Evaluate) -> int:
     examples = _open(config)
     names, device = found.record.classes, chosen_device(config.device)
     check_classes_agree(found, examples)
+    check_chosen(config.classes, names)
     things = instance_counts(examples, config.data) if config.instances else None
     size = parse_size(config.size) if config.size else found.record.size
     dtype = DTYPES.get(chosen_precision(config.precision, device))
@@ -223,14 +224,19 @@ def confusion_of(
     return measured(net, examples, size, normalisation, batch).counts
 
 
+def check_chosen(chosen: Sequence[str], names: Sequence[str]) -> None:
+    """None; ValueError for a class that the set does not have."""
+    unknown = [name for name in chosen if name not in names]
+    if unknown:
+        raise ValueError(f"--classes names {unknown[0]!r}; the classes are {', '.join(names)}")
+
+
 def subset(counts: Counts, chosen: Sequence[str], names: Sequence[str]) -> Counts:
     """The matrix with the rows of other classes emptied: only pixels of the chosen classes are scored.
 
     What a chosen class's pixel was taken for still counts against it, whatever that was. ValueError: unknown class.
     """
-    unknown = [name for name in chosen if name not in names]
-    if unknown:
-        raise ValueError(f"--classes names {unknown[0]!r}; the classes are {', '.join(names)}")
+    check_chosen(chosen, names)
     kept = counts.copy()
     kept[[index for index, name in enumerate(names) if name not in chosen]] = 0
     return kept

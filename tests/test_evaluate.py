@@ -105,7 +105,10 @@ def test_the_program_writes_the_scores(camvid: Path, tmp_path: Path, capsys: pyt
     assert "pavement" in capsys.readouterr().out
 
 
-def test_bad_input_is_one_sentence_and_exit_2(camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_sentence_and_exit_2_before_the_first_image(
+    camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastseg.evaluate.measured", None)
     good, few = _saved(tmp_path / "good"), _saved(tmp_path / "few", replace(RECORD, classes=("wall", "floor")))
     damaged = _saved(tmp_path / "damaged") / "model.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])
@@ -116,6 +119,7 @@ def test_bad_input_is_one_sentence_and_exit_2(camvid: Path, tmp_path: Path, caps
         ("--checkpoint", str(tmp_path), *where): "no checkpoint in",
         ("--checkpoint", str(good), *where, "--split", "train"): "train",
         ("--checkpoint", str(good), *where, "--batch", "0"): "at least 1",
+        ("--checkpoint", str(good), *where, "--classes", "[cat]"): "--classes names 'cat'; the classes are sky",
         ("--checkpoint", "never looked at", *where, "--json", str(tmp_path)): f"{tmp_path}: cannot be written",
         ("--checkpoint", "never looked at", *where, "--json", str(damaged / "f.json")): f"{damaged}: file exists",
     }
