@@ -124,6 +124,21 @@ def test_bad_input_is_one_sentence_before_the_first_step(
     assert not list(out.rglob("*.json")), "nothing was begun"
 
 
+@pytest.mark.torch
+def test_weights_that_fit_nothing_are_told_before_the_first_step(
+    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"layer.weight": np.zeros((2, 2), np.float32)}, tmp_path / "other.safetensors")
+    variants = [{"name": "a", "init": str(tmp_path / "other.safetensors")}]
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(_values(root, lambda v: v.update(pretrain=[], variants=variants))))
+    assert cli([str(path), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "variant a: no weight of" in said and not list((tmp_path / "out").rglob("*.json"))
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
