@@ -164,7 +164,13 @@ def _difference(out: Path, before: dict[str, Any], plan: Plan) -> str:
             return f"{key} was {old!r} and is now {new!r}"
     if before["code"] != now["code"]:
         return f"the code was {before['code']} and is now {now['code']}"
-    old_inputs = read_manifest(out)
+    try:
+        old_inputs = read_manifest(out)
+    except (OSError, ValueError, KeyError) as error:
+        if passing(error):
+            raise
+        what = "frames" if before["ids"] != now["ids"] else "input files"
+        return f"its {what} were others, and which is not known without a readable {MANIFEST}"
     new_inputs = dict(zip(plan.ids, plan.inputs, strict=True))
     if before["ids"] != now["ids"]:
         added, gone = new_inputs.keys() - old_inputs.keys(), old_inputs.keys() - new_inputs.keys()

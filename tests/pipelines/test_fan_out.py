@@ -129,6 +129,21 @@ def test_a_changed_run_is_refused_and_the_change_named(
     assert snapshot(clean) == before
 
 
+@pytest.mark.parametrize("left", [None, b"", b"PAR1 no manifest PAR1"])
+def test_a_changed_run_is_refused_also_without_its_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], left: bytes | None
+) -> None:
+    assert run(tmp_path) == 0
+    (tmp_path / "manifest.parquet").unlink()
+    if left is not None:
+        (tmp_path / "manifest.parquet").write_bytes(left)
+    assert run(tmp_path, toy_work.plan(21)) == 2
+    assert "was made by another run: its frames were others" in capsys.readouterr().err
+    assert run(tmp_path, toy_work.plan(stamp="2")) == 2
+    assert "was made by another run: its input files were others" in capsys.readouterr().err
+    assert run(tmp_path) == 0 and problems(tmp_path) == []
+
+
 def test_shards_without_their_run_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path) == 0
     (tmp_path / "run.json").write_text("{")
