@@ -73,7 +73,8 @@ def main(on: OnRay, method: HN | Segment | Classify) -> int:
         there = slots(on.workers, 1, on.gpus_per_worker)
         if there < on.workers:
             raise ValueError(f"--workers {on.workers}: Ray has room for {there} here")
-        (method.out / RUN).mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(method.out / RUN, ignore_errors=True)  # what a killed driver left is not this run's
+        (method.out / RUN).mkdir(parents=True)
         try:
             with followed(method.out / "metrics.jsonl", method.name, method.steps):
                 outcome = _trained(on, method)

@@ -9,11 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fastseg.methods import Method
+from fastseg.methods.segment import Segment
+from pipelines import train_on_ray
 from pipelines.train_on_ray import OnRay, divided
 
 pytest.importorskip("ray", reason="training over Ray needs the extra `ray`")
@@ -43,6 +47,26 @@ def test_the_options_are_divided_between_ray_and_the_method() -> None:
     assert theirs == ["--batch", "6", "--loop.workers", "2", "--debug"]
     with pytest.raises(ValueError, match="--workers must be at least 1; got 0"):
         OnRay(workers=0)
+
+
+def test_what_a_killed_driver_left_is_not_taken_for_this_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines import ray_session
+
+    left = tmp_path / "out" / train_on_ray.RUN / train_on_ray.MISTAKE
+    left.parent.mkdir(parents=True)
+    left.write_text("the mistake of another run")
+    found: list[bool] = []
+
+    def trained(on: OnRay, method: Method) -> train_on_ray.Outcome:
+        found.extend((left.exists(), left.parent.is_dir()))
+        return train_on_ray.Outcome(0)
+
+    monkeypatch.setattr(ray_session, "ray_session", lambda workers, address: nullcontext())
+    monkeypatch.setattr(ray_session, "slots", lambda workers, worker_mb, num_gpus: workers)
+    monkeypatch.setattr(train_on_ray, "_trained", trained)
+    method = Segment(data="rooms", root=tmp_path, out=tmp_path / "out", network=NETWORK)
+    assert train_on_ray.main(OnRay(), method) == 0
+    assert found == [False, True] and not left.parent.exists()
 
 
 @pytest.mark.slow
