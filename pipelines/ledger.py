@@ -134,9 +134,14 @@ def read_run(out: Path) -> dict[str, Any] | None:
         return None
     try:
         run: dict[str, Any] = json.loads(text)
-        run["fingerprint"], run["parts"]["config"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RefusedError(f"{path} is damaged ({error}); choose another --out or restore it") from error
+        keys = {"fingerprint", "parts", "started", "finished", *(("counts",) if run["finished"] else ())}
+        nested = {"parts": {"config", "code", "ids", "inputs"}, "counts": {"frames", "labels", "rejected"}}
+        for known, wanted in ((run, keys), *((run[name], nested[name]) for name in nested if name in keys)):
+            if lost := sorted(wanted - known.keys()):
+                raise KeyError(lost[0])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise RefusedError(f"{path} is damaged ({why}); choose another --out or restore it") from error
     return run
 
 
