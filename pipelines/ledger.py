@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastseg.data.places import is_local, place, size_of, tag_of
+from fastseg.data.run_check import MANIFEST, RUN, SUMS, digest_of
 from fastseg.data.shard_check import file_sha256
 from fastseg.data.shards import replace_file
 from pipelines.retry import passing
 
 SMALL = 4096  # bytes
-MANIFEST, RUN, SUMS = "manifest.parquet", "run.json", "SHA256SUMS"
 FOLDERS = ("labels", "rejected")
 
 
@@ -64,22 +63,18 @@ class Plan:
         return {
             "config": self.config | {"shard_size": self.shard_size},
             "code": self.code,
-            "ids": _digest(self.ids),
-            "inputs": _digest(self.inputs),
+            "ids": digest_of(self.ids),
+            "inputs": digest_of(self.inputs),
         }
 
     def fingerprint(self) -> str:
         """The SHA-256 (hex) of config, code version, ids and input stamps."""
-        return _digest([json.dumps(self.parts(), sort_keys=True)])
+        return digest_of([json.dumps(self.parts(), sort_keys=True)])
 
     def ranges(self) -> Iterator[tuple[int, tuple[str, ...]]]:
         """Shard numbers with their ids: fixed ranges of the sorted ids, whoever works on them."""
         for start in range(0, len(self.ids), self.shard_size):
             yield start // self.shard_size, self.ids[start : start + self.shard_size]
-
-
-def _digest(texts: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def input_stamps(frames: Iterable[Iterable[str]], content: bool = False) -> tuple[str, ...]:
@@ -115,7 +110,7 @@ def code_version(version: str, folders: Iterable[Path]) -> str:
     """The version with a digest of the Python, C++ and CUDA sources in `folders`: an edit between two runs shows."""
     kinds = (".py", ".h", ".cpp", ".cu")
     sources = sorted(path for folder in folders for path in folder.iterdir() if path.suffix in kinds)
-    return f"{version}+{_digest(path.read_text() for path in sources)[:12]}"
+    return f"{version}+{digest_of(path.read_text() for path in sources)[:12]}"
 
 
 def fresh(path: Path) -> Path:
