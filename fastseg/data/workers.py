@@ -25,7 +25,11 @@ def watched(loader: Iterable[Read], reading: Callable[[int], str], timeout_s: fl
     TimeoutError: nothing came within the loader's time-out. Errors of reading itself are raised as they come.
     However it ends, no worker outlives the iterator.
     """
-    iterator = iter(loader)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # workers begin with it held; see own_signals
+    try:
+        iterator = iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     watch = _Watch(list(getattr(iterator, "_workers", ())))
     try:
         while True:
@@ -120,6 +124,7 @@ def own_signals(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not hasattr(signal, "sigwaitinfo"):  # macOS does not say who sent a signal
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     parent = parent_process()

@@ -17,6 +17,7 @@ import pytest
 
 from fastseg.data.augment import AugmentConfig
 from fastseg.data.batches import Batch, Recipe, batches
+from fastseg.data.workers import own_signals
 
 pytestmark = pytest.mark.torch
 
@@ -121,6 +122,18 @@ def test_a_worker_outlives_a_stop_that_is_meant_for_its_parent() -> None:
     subprocess.run(["kill", "-TERM", *(str(child.pid) for child in workers)], check=True)
     assert len(list(stream)) == 11
     assert not active_children()
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="this system does not say who sent a signal")
+def test_a_worker_that_has_hardly_begun_outlives_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped_first(worker: int) -> None:
+        subprocess.run(["kill", "-TERM", str(os.getpid())], check=True)
+        own_signals(worker)
+
+    monkeypatch.setattr("fastseg.data.batches.own_signals", stopped_first)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert len(list(batches(Fated(lambda: None), RECIPE, 0, 12, 2))) == 12
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
 @pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="this system does not say who sent a signal")
