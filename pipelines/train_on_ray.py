@@ -74,11 +74,7 @@ def main(on: OnRay, method: HN | Segment | Classify) -> int:
         there = slots(on.workers, 1, on.gpus_per_worker)
         if there < on.workers:
             raise ValueError(f"--workers {on.workers}: Ray has room for {there} here")
-<<<<<<< HEAD
         shutil.rmtree(method.out / RUN, ignore_errors=True)  # of a driver that was killed: its mistake is not ours
-=======
-        shutil.rmtree(method.out / RUN, ignore_errors=True)  # what a killed driver left is not this run's
->>>>>>> w/revdata
         (method.out / RUN).mkdir(parents=True)
         try:
             with followed(method.out / "metrics.jsonl", method.name, method.steps):

@@ -15,16 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-<<<<<<< HEAD
 from fastseg.methods.segment import Segment
 from pipelines import ray_session, train_on_ray
 from pipelines.train_on_ray import MISTAKE, RUN, OnRay, Outcome, _placed, divided, main
-=======
-from fastseg.methods import Method
-from fastseg.methods.segment import Segment
-from pipelines import train_on_ray
-from pipelines.train_on_ray import OnRay, divided
->>>>>>> w/revdata
 
 pytest.importorskip("ray", reason="training over Ray needs the extra `ray`")
 pytestmark = pytest.mark.torch
@@ -55,7 +48,6 @@ def test_the_options_are_divided_between_ray_and_the_method() -> None:
         OnRay(workers=0)
 
 
-<<<<<<< HEAD
 def test_workers_find_every_place_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hn").mkdir()
@@ -78,26 +70,6 @@ def test_what_a_killed_driver_left_is_no_mistake_of_the_next(tmp_path: Path, mon
     monkeypatch.setattr(ray_session, "slots", lambda *_: 2)
     monkeypatch.setattr(train_on_ray, "_trained", trained)
     assert main(OnRay(), Segment("rooms", "rooms", tmp_path)) == 0 and seen == [False]
-=======
-def test_what_a_killed_driver_left_is_not_taken_for_this_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines import ray_session
-
-    left = tmp_path / "out" / train_on_ray.RUN / train_on_ray.MISTAKE
-    left.parent.mkdir(parents=True)
-    left.write_text("the mistake of another run")
-    found: list[bool] = []
-
-    def trained(on: OnRay, method: Method) -> train_on_ray.Outcome:
-        found.extend((left.exists(), left.parent.is_dir()))
-        return train_on_ray.Outcome(0)
-
-    monkeypatch.setattr(ray_session, "ray_session", lambda workers, address: nullcontext())
-    monkeypatch.setattr(ray_session, "slots", lambda workers, worker_mb, num_gpus: workers)
-    monkeypatch.setattr(train_on_ray, "_trained", trained)
-    method = Segment(data="rooms", root=tmp_path, out=tmp_path / "out", network=NETWORK)
-    assert train_on_ray.main(OnRay(), method) == 0
-    assert found == [False, True] and not left.parent.exists()
->>>>>>> w/revdata
 
 
 @pytest.mark.slow
