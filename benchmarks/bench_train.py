@@ -127,7 +127,7 @@ def method_of(config: Config, out: Path) -> Segment:
         precision=config.precision, device=config.device, workers=config.workers, save_every=10**9, log_every=10
     )
     return Segment(
-        data="folder", root=out, out=out, network=config.network, size=config.size, batch=config.batch,
+        data="folder", root=str(out), out=out, network=config.network, size=config.size, batch=config.batch,
         steps=config.steps, optim=OptimConfig(clip=0.0), loop=loop,
     )  # fmt: skip
 

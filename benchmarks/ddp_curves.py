@@ -84,7 +84,7 @@ def main(config: DdpCurves) -> int:
 def _train(config: DdpCurves) -> int:
     loop = LoopConfig(device="cpu", precision="float32", workers=0, threads=1, save_every=config.steps, log_every=1)
     method = Plain(
-        "rooms", Path(), Path(config.part), network=config.networks[0], size=config.size, steps=config.steps,
+        "rooms", ".", Path(config.part), network=config.networks[0], size=config.size, steps=config.steps,
         batch=config.batch, optim=OptimConfig(lr=config.lr), loop=loop,
     )  # fmt: skip
     height, width = map(int, config.size.split("x"))

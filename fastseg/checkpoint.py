@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastseg.data.augment import Normalisation
+from fastseg.data.places import made_durable
 from fastseg.tensors import Tensor
 
 FORMAT = 1
@@ -70,7 +71,7 @@ def save(out: Path, record: Record, weights: Mapping[str, Tensor], state: Mappin
     try:
         sums = {name: _write_tensors(temp / name, part) for name, part in ((WEIGHTS, weights), (STATE, state))}
         _write(temp / RECORD, _record_bytes(record, sums))
-        _sync(temp)
+        made_durable(temp)
         if final.exists():
             shutil.rmtree(final)
         os.rename(temp, final)
@@ -78,7 +79,7 @@ def save(out: Path, record: Record, weights: Mapping[str, Tensor], state: Mappin
         raise OSError(error.errno, error.strerror or str(error), str(final)) from error
     finally:
         shutil.rmtree(temp, ignore_errors=True)
-    _sync(out)
+    made_durable(out)
     _point(out, final.name)
     earlier = [folder for step, folder in _folders(out) if step < record.step][: KEEP - 1]
     for _, other in _folders(out):  # older ones, and those of a damaged future that the run fell back from
@@ -148,7 +149,7 @@ def _point(out: Path, name: str) -> None:
     temp = out / f".{LATEST}.{os.getpid()}.tmp"
     _write(temp, name.encode() + b"\n")
     os.rename(temp, out / LATEST)
-    _sync(out)
+    made_durable(out)
 
 
 def _sweep(out: Path) -> None:
@@ -165,14 +166,6 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:

@@ -115,7 +115,7 @@ def typed(config_type: type[Config], values: Mapping[str, Any], where: str) -> C
 
 def _joined(config_type: type[Any], words: list[str], positional: tuple[str, ...]) -> list[str]:
     """`words` with every option as `--field=value`: dashes allowed in names, a bare or `--no-` flag for a bool."""
-    kinds = typing.get_type_hints(config_type)
+    kinds = _kinds(config_type)
     rest, out, free = list(words), [], list(positional)
     while rest:
         word = rest.pop(0)
@@ -141,6 +141,15 @@ def _joined(config_type: type[Any], words: list[str], positional: tuple[str, ...
         else:
             out.append(f"--{name}={value if equals else rest.pop(0)}")
     return out
+
+
+def _kinds(config_type: type[Any]) -> dict[str, Any]:
+    """The type of every field, and of those of its groups as `group.field`."""
+    kinds = typing.get_type_hints(config_type)
+    for group, kind in list(kinds.items()):
+        if is_dataclass(kind) and isinstance(kind, type):
+            kinds |= {f"{group}.{name}": inner for name, inner in _kinds(kind).items()}
+    return kinds
 
 
 def _meanings(config_type: type[Any]) -> dict[str, str]:

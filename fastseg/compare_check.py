@@ -38,7 +38,8 @@ def checked(study: Study, out: Path) -> Plan:
 
 
 def check_networks(study: Study, out: Path) -> None:
-    """None; ValueError for a network that cannot be built, or that has fewer blocks than are to be frozen.
+    """None; ValueError for a network that cannot be built, that has fewer blocks than are to be frozen, or that no
+    weight of its variant's init fits.
 
     Each network is built once: seconds now, against hours after which the last variant would say so.
     """
@@ -53,6 +54,12 @@ def check_networks(study: Study, out: Path) -> None:
             freeze(build_network(network, 2, 0), max(blocks, 0))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
+    for each, method in methods:
+        if each.init and not each.init.startswith(STAGE):  # weights that are there already: they are moved once
+            try:
+                method.build(2)
+            except ValueError as error:
+                raise ValueError(f"variant {each.name}: {error}") from error
 
 
 def _network(method: Segment) -> str:

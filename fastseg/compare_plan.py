@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,14 @@ from fastseg.compare_study import (
     plain,
     pretraining_of,
 )  # fmt: skip
+from fastseg.journal import records
+from fastseg.methods.hn import HN
 from fastseg.methods.segment import Segment
+from fastseg.same_config import defaults, differing, flat
 
 LABELS = "pipelines.make_hn_labels"
+TRAINED: dict[str, type[HN] | type[Segment]] = {HN.name: HN, Segment.name: Segment}
+RATE = re.compile(r"[\d.]+(e-\d+)?")  # a learning rate as it stands in a task's name
 FREE = {"out", "resume", "loop.device", "loop.workers", "loop.threads", "loop.save_every", "loop.log_every"}
 
 
@@ -80,13 +86,12 @@ class Plan:
         begun = self.record(task.name)
         if not begun:
             return False
-        was, now = _flat(begun["config"]), _flat(task.config)
-        for key in sorted((set(was) | set(now)) - FREE):
-            if was.get(key) != now.get(key):
-                raise ValueError(
-                    f"{task.name} was run with {key} {was.get(key)!r}, and the study now says {now.get(key)!r}: "
-                    f"give another --out, or delete {self.path(task.name)} and {task.config['out']}"
-                )
+        absent = {} if task.program[0] == LABELS else defaults(TRAINED[task.program[1]])
+        for key, was, now in differing(begun["config"], task.config, FREE, absent):
+            raise ValueError(
+                f"{task.name} was run with {key} {was!r}, and the study now says {now!r}: "
+                f"give another --out, or delete {self.path(task.name)} and {task.config['out']}"
+            )
         if begun["after"] != self._after(task):
             raise ValueError(
                 f"{task.name} began from a pre-training that was run again since: delete {self.path(task.name)} and "
@@ -120,10 +125,9 @@ class Plan:
 
     def choice(self, variant: Variant) -> Choice:
         """Where the variant's search for a rate stands."""
-        prefix, scores = f"search-{variant.name}-", {}
-        for path in self.path("x").parent.glob(f"{prefix}*.json"):
-            record = {} if path.name.endswith(".config.json") else self.record(path.stem)
-            if record and record["code"] is not None:
+        scores: dict[float, float] = {}
+        for record in self._tried(variant):
+            if record["code"] is not None:
                 rate = float(record["config"]["optim"]["lr"])
                 scores[rate] = score(Path(record["config"]["out"])) if record["code"] == 0 else float("nan")
         try:
@@ -145,7 +149,7 @@ class Plan:
         """The short trainings, those done before as well, so that their settings are compared."""
         steps = self.study.search.steps
         method = next(cell.segment for cell in reversed(self.cells[: self._per_seed()]) if cell.variant == variant.name)
-        tried = [float(self.record(path.stem)["config"]["optim"]["lr"]) for path in self._tried(variant)]
+        tried = [float(record["config"]["optim"]["lr"]) for record in self._tried(variant)]
         for rate in dict.fromkeys([*tried, *choice.to_try]):
             name = f"search-{variant.name}-{rate:g}"
             loop = replace(method.loop, eval_every=steps)
@@ -156,9 +160,11 @@ class Plan:
     def _per_seed(self) -> int:
         return len(self.cells) // len(self.study.seeds)
 
-    def _tried(self, variant: Variant) -> list[Path]:
-        paths = self.path("x").parent.glob(f"search-{variant.name}-*.json")
-        return [path for path in paths if not path.name.endswith(".config.json")]
+    def _tried(self, variant: Variant) -> list[dict[str, Any]]:
+        """The records of the variant's search; the names of other variants may begin with this one's."""
+        prefix = f"search-{variant.name}-"
+        names = sorted(path.stem for path in self.path("x").parent.glob(f"{prefix}*.json"))
+        return [self.record(name) for name in names if RATE.fullmatch(name.removeprefix(prefix))]
 
     def _stage(self, variant: str) -> tuple[str, ...]:
         init = next(each.init for each in self.study.variants if each.name == variant)
@@ -172,7 +178,7 @@ class Plan:
         import os
 
         after = self._after(task)
-        run = digest([task.program, {k: v for k, v in _flat(task.config).items() if k not in FREE}, after])
+        run = digest([task.program, {k: v for k, v in flat(task.config).items() if k not in FREE}, after])
         path = self.path(task.name)
         temp = path.with_suffix(".part")
         temp.write_text(json.dumps({"config": task.config, "after": after, "run": run, "code": code}, indent=1) + "\n")
@@ -192,12 +198,4 @@ def score(folder: Path) -> float:
 
 def curve(folder: Path) -> list[dict[str, Any]]:
     """The evaluations in a run's metrics.jsonl, in order: step, miou, global_accuracy, class_accuracy."""
-    lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
-    return [found for found in map(json.loads, lines) if "miou" in found]
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+    return [found for found in records(folder / "metrics.jsonl") if "miou" in found]

@@ -59,7 +59,7 @@ def mean_and_deviation(values: npt.NDArray[np.float64]) -> str:
 def rows_of(plan: Plan) -> list[Row]:
     """A row for each training that is done: variant, seed, fraction, the final scores, and the curve by epoch.
 
-    ValueError: none is done.
+    ValueError: none is done, or one that is has lost its scores.
     """
     done = {task.name for task in plan.tasks() if task.name.startswith("cell-") and plan.is_done(task)}
     found = []
@@ -67,6 +67,9 @@ def rows_of(plan: Plan) -> list[Row]:
         if f"cell-{cell.name}" in done:
             per_epoch = cell.images // cell.segment.batch
             points = [{"epoch": line["step"] / per_epoch, **_scores(line)} for line in curve(cell.segment.out)]
+            if not points:
+                again = f"delete {plan.path(f'cell-{cell.name}')} and {cell.segment.out} to run it again"
+                raise ValueError(f"{cell.segment.out / 'metrics.jsonl'}: expected the training's scores; {again}")
             row = {"variant": cell.variant, "seed": cell.seed, "fraction": cell.images / plan.images}
             found.append({**row, **_scores(points[-1]), "curve": points})
     if not found:

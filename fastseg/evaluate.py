@@ -19,7 +19,7 @@ from fastseg.cli import run
 from fastseg.data.augment import Normalisation, resized
 from fastseg.data.sources import Labelled
 from fastseg.frames import LabelledImages, LabelledInstances
-from fastseg.inference import Views, predictions, restored
+from fastseg.inference import Views, check_labels_pixels, predictions, restored
 from fastseg.metrics import Counts, Floats, Scores
 from fastseg.tensors import Module
 
@@ -33,7 +33,7 @@ class Evaluate:
 
     checkpoint      a checkpoint folder, or a run's folder (its last good one)
     data            the data set; shards = the HN-labels of a label run
-    root            where it lies
+    root            where it lies: a folder, or a place in a store
     split           of the data set
     json            a file for the scores: miou, global_accuracy, class_accuracy, per_class, protocol
     size            HEIGHTxWIDTH that the network sees, empty = as in training; scores are at the labels' own size
@@ -49,7 +49,7 @@ class Evaluate:
 
     checkpoint: Path
     data: Labelled | Literal["shards"]
-    root: Path
+    root: str
     split: str = "val"
     json: Path | None = None
     size: str = ""
@@ -79,9 +79,12 @@ def main(config: Evaluate) -> int:
         torch.set_num_threads(config.threads)
     if config.json is not None:
         check_writable(config.json)
-    found, examples = load(config.checkpoint), _open(config)
+    found = load(config.checkpoint)
+    check_labels_pixels(found)
+    examples = _open(config)
     names, device = found.record.classes, chosen_device(config.device)
     check_classes_agree(found, examples)
+    check_chosen(config.classes, names)
     things = instance_counts(examples, config.data) if config.instances else None
     size = parse_size(config.size) if config.size else found.record.size
     dtype = DTYPES.get(chosen_precision(config.precision, device))
@@ -133,9 +136,9 @@ def _plain(config: Evaluate) -> dict[str, Any]:
 
 def _open(config: Evaluate) -> LabelledImages:
     if config.data == "shards":
-        from fastseg.data.shards import HNShards
+        from fastseg.data.hn_runs import open_runs
 
-        return HNShards(config.root)
+        return open_runs(config.root)
     from fastseg.data.sources import open_labelled
 
     return open_labelled(config.data, config.root, config.split)
@@ -174,7 +177,7 @@ def measured(
 ) -> Measured:
     """One pass over the set, predictions at the labels' own size; `things` of a LabelledInstances are counted on.
 
-    Leaves the network in evaluation mode. ValueError: an empty set.
+    Leaves the network in evaluation mode. ValueError: an empty set, or a label that is none, by its id.
     """
     import numpy as np
 
@@ -183,7 +186,7 @@ def measured(
 
     if not len(examples):
         raise ValueError("there is no labelled image to evaluate on")
-    classes = len(examples.class_names)
+    names, classes = examples.ids(), len(examples.class_names)
     found = Measured(np.zeros((classes, classes), np.int64), [], [], things)
     for start in range(0, len(examples), batch):
         pairs = [examples[index] for index in range(start, min(start + batch, len(examples)))]
@@ -191,7 +194,10 @@ def measured(
         looks = predictions(net, [resized(image, size) for image, _ in pairs], shapes, normalisation, views)
         guesses = (look.cpu().numpy() for look in looks)
         for index, (_, label), guess in zip(count(start), pairs, guesses, strict=False):
-            found.images.append(confusion(label, guess, classes))
+            try:
+                found.images.append(confusion(label, guess, classes))
+            except ValueError as error:
+                raise ValueError(f"{names[index]}: {error}") from error
             found.counts += found.images[-1]
             if boundaries:
                 found.boundaries.append(boundary_f(label, guess, classes))
@@ -218,14 +224,19 @@ def confusion_of(
     return measured(net, examples, size, normalisation, batch).counts
 
 
+def check_chosen(chosen: Sequence[str], names: Sequence[str]) -> None:
+    """None; ValueError for a class that the set does not have."""
+    unknown = [name for name in chosen if name not in names]
+    if unknown:
+        raise ValueError(f"--classes names {unknown[0]!r}; the classes are {', '.join(names)}")
+
+
 def subset(counts: Counts, chosen: Sequence[str], names: Sequence[str]) -> Counts:
     """The matrix with the rows of other classes emptied: only pixels of the chosen classes are scored.
 
     What a chosen class's pixel was taken for still counts against it, whatever that was. ValueError: unknown class.
     """
-    unknown = [name for name in chosen if name not in names]
-    if unknown:
-        raise ValueError(f"--classes names {unknown[0]!r}; the classes are {', '.join(names)}")
+    check_chosen(chosen, names)
     kept = counts.copy()
     kept[[index for index, name in enumerate(names) if name not in chosen]] = 0
     return kept

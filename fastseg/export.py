@@ -89,7 +89,9 @@ def _timm(found: Checkpoint, net: Module, out: Path) -> Path:
     """The encoder's weights under timm's own names, proved by loading them into timm's model."""
     import timm
 
-    name = found.record.network.rpartition("/")[2] or "vgg16_bn"
+    from fastseg.nets import encoder_name
+
+    name = encoder_name(found.record.network)
     if not timm.is_model(name):
         raise ValueError(f"{found.path}: its encoder {name!r} is not one of timm's, so timm cannot load it")
     model = timm.create_model(name, pretrained=False)

@@ -27,6 +27,10 @@ class Views:
     overlap: float = 1 / 3
 
     def __post_init__(self) -> None:
+        from fastseg.methods import parse_size
+
+        if self.window:
+            parse_size(self.window, "views.window")
         if not self.scales or not all(0.05 <= scale <= 20 for scale in self.scales):
             raise ValueError(f"views.scales must be numbers between 0.05 and 20; got {list(self.scales)}")
         if not 0 <= self.overlap < 1:
@@ -36,6 +40,17 @@ class Views:
     def single(self) -> bool:
         """Whether it is one look at the whole image as it is."""
         return self.scales == (1.0,) and not self.flip and not self.window
+
+
+def check_labels_pixels(found: Checkpoint) -> None:
+    """None; ValueError for the checkpoint of a network that names whole images."""
+    from fastseg.nets import CLASSIFY
+
+    if found.record.network.startswith(f"{CLASSIFY}/"):
+        raise ValueError(
+            f"{found.path}: its network names whole images (train classify), and here pixels are to be labelled; its "
+            "top-1 and top-5 are measured while it trains, by --loop.eval_every"
+        )
 
 
 def restored(found: Checkpoint) -> Module:
@@ -77,10 +92,8 @@ def predictions(
 
 def scores_of(net: Module, images: Tensor, normalisation: Normalisation) -> Tensor:
     """Logits (N, classes, h, w) float32 of images (N, 3, h, w) uint8."""
-    from fastseg.nets import Classifier, logits
+    from fastseg.nets import logits
 
-    if isinstance(net, Classifier):
-        raise ValueError("the checkpoint's network names whole images (train classify); here pixels are to be labelled")
     return logits(net, normalisation(images)).float()
 
 

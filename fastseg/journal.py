@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -77,6 +78,20 @@ class Journal:
         (self._bar.console if self._bar is not None else Console(soft_wrap=True)).print(
             line, markup=False, highlight=False
         )
+
+
+def records(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a run's metrics.jsonl in order, none without a file; a line that a kill cut is left out."""
+    if not path.is_file():
+        return
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if _step(line) < float("inf"):
+            yield json.loads(line)
+
+
+def scored(path: Path, step: int) -> bool:
+    """Whether a run's metrics.jsonl holds the evaluation after so many steps."""
+    return any(record["step"] == step and "loss" not in record for record in records(path))
 
 
 def _bar(what: str, start: int, steps: int) -> Progress:

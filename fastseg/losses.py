@@ -39,9 +39,12 @@ def labelled_mass(labels: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def median_frequency_weights(pixels: Tensor) -> Tensor:
-    """Class weights (classes,) float32: median frequency / frequency (Eigen and Fergus, 2015); 0 for an empty class.
+    """Class weights (classes,) float32: median frequency / frequency; 0 for an empty class.
 
-    pixels  (classes,) integer, labelled pixels of each class; frequencies are over the classes present
+    After Eigen and Fergus (2015), but a class's frequency is its share of all labelled pixels, where theirs is its
+    share of the images that hold it: a class of few images weighs more here.
+
+    pixels  (classes,) integer, labelled pixels of each class; the median is over the classes present
     """
     present = pixels > 0
     frequency = pixels.double() / pixels.sum().clamp_min(1)

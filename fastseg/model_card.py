@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastseg.checkpoint import Checkpoint, CheckpointError, load
+from fastseg.journal import records
 from fastseg.weights import history
 
 SCORES = ("miou", "global_accuracy", "class_accuracy", "image_miou", "boundary_f", "top1", "top5")
@@ -56,12 +57,12 @@ def _data(found: Checkpoint, story: tuple[str, ...]) -> Iterator[str]:
 
 def _of_run(method: str, config: Mapping[str, Any], out: Path) -> str:
     """What a run was trained on: the set, images and classes' pixels that it counted, frames that were rejected."""
-    root = Path(str(config.get("root", "unknown")))
+    root = str(config.get("root", "unknown"))
     split = f", split {config['split']}" if config.get("split") else ""
     parts = [f"{method}: {config.get('data', 'images')} at {root}{split}"]
     if (counted := _read(out / "data.json")) is not None:
         parts.append(f"{counted.get('images')} images in {counted.get('classes')} classes")
-    if (run := _read(root / "run.json")) is not None:
+    if (run := _read(Path(root) / "run.json")) is not None:
         counts = run.get("counts") or {}
         rejected = ", ".join(f"{name} {count}" for name, count in (counts.get("rejected") or {}).items()) or "none"
         parts.append(f"{counts.get('labels')} of {counts.get('frames')} frames were labelled; rejected: {rejected}")
@@ -84,11 +85,9 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _scores(found: Checkpoint, given: Path | None) -> str:
     """The last scores taken while training up to this step, and those of a given file with their classes."""
     lines = []
-    journal = found.path.parent / "metrics.jsonl"
-    for line in journal.read_text().splitlines() if journal.is_file() else ():
-        values = json.loads(line)
-        if any(name in values for name in SCORES) and values.get("step", 0) <= found.record.step:
-            lines = [f"- in training, step {values['step']}: {_figures(values)}"]
+    for record in records(found.path.parent / "metrics.jsonl"):
+        if any(name in record for name in SCORES) and record["step"] <= found.record.step:
+            lines = [f"- in training, step {record['step']}: {_figures(record)}"]
     if given is not None:
         values = _read(given)
         if values is None or not any(name in values for name in SCORES):

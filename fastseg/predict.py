@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastseg.checkpoint import Checkpoint
 from fastseg.cli import run
 from fastseg.inference import Views
 
@@ -53,11 +54,14 @@ class Predict:
 def main(config: Predict) -> int:
     """0 when everything was segmented, 1 when some images could not be read (each is named)."""
     from fastseg.checkpoint import load
+    from fastseg.inference import check_labels_pixels
 
     found = _inputs(config.input)
+    _check_out(config, found)
     checkpoint = load(config.checkpoint)
+    check_labels_pixels(checkpoint)
     names = checkpoint.record.classes
-    segment = segmenter(config)
+    segment = segmenter(config, checkpoint)
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / "classes.txt").write_text("".join(f"{name}\n" for name in names))
     if config.input.suffix.lower() in VIDEOS:
@@ -77,11 +81,10 @@ def main(config: Predict) -> int:
     return 1 if bad else 0
 
 
-def segmenter(config: Predict) -> Segmenter:
+def segmenter(config: Predict, found: Checkpoint) -> Segmenter:
     """The function from an image (H, W, 3) uint8 to its classes (H, W) uint8 (65,535 classes do not occur here)."""
     import torch
 
-    from fastseg.checkpoint import load
     from fastseg.data.augment import resized
     from fastseg.inference import predictions, restored
     from fastseg.loop import chosen_device
@@ -89,7 +92,6 @@ def segmenter(config: Predict) -> Segmenter:
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    found = load(config.checkpoint)
     net = restored(found).to(chosen_device(config.device))
     size = parse_size(config.size) if config.size else found.record.size
 
@@ -113,6 +115,18 @@ def _inputs(path: Path) -> list[tuple[Path, str]]:
     if path.suffix.lower() not in (*IMAGES, *VIDEOS):
         raise ValueError(f"{path}: expected an image ({', '.join(IMAGES)}) or a video ({', '.join(VIDEOS)})")
     return [(path, path.stem)]
+
+
+def _check_out(config: Predict, found: list[tuple[Path, str]]) -> None:
+    """None; ValueError where what is written would take the place of an image, or of what another image gives."""
+    first: dict[str, Path] = {}
+    for path, stem in found:
+        if stem in first:
+            raise ValueError(f"{first[stem]} and {path} would both give {stem}.png; give one of them another name")
+        first[stem] = path
+    given, out = config.input.resolve(), config.out.resolve()
+    if out.is_relative_to(given) or out / f"{given.stem}.png" == given:
+        raise ValueError(f"--out {config.out} lies among the images of {config.input}, which must stay as they are")
 
 
 def _read(path: Path) -> Picture:
@@ -147,7 +161,7 @@ def _video(config: Predict, segment: Segmenter, count: int) -> int:
         for image in film.frames():
             classes = segment(image)
             if config.labels:
-                one = Predict(**{**vars(config), "overlay": False})
+                one = replace(config, overlay=False)
                 _write(one, stem / f"{frames:06}", image, classes, count)
             film.write(overlay(image, label_picture(classes, palette)))
             frames += 1

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastseg.averaging import RAW
 from fastseg.checkpoint import Checkpoint, CheckpointError, Record, latest, save
+from fastseg.data.places import STORE
 from fastseg.frames import LabelledImages
+from fastseg.journal import scored
 from fastseg.methods import Method, parse_size
 from fastseg.optim import restore, state_tensors
-from fastseg.trackers import flat
+from fastseg.same_config import defaults, differing
 
 if TYPE_CHECKING:
     from fastseg.loop import Run
@@ -32,8 +34,14 @@ FREE = {
 def plain_config(method: Method) -> dict[str, Any]:
     """The configuration as JSON takes it, folders absolute."""
     fields = asdict(method)  # type: ignore[call-overload]
+    fields["root"] = absolute(method.root)
     plain: dict[str, Any] = json.loads(json.dumps(fields, default=lambda path: str(Path(path).absolute())))
     return plain
+
+
+def absolute(root: str | Path) -> str:
+    """A data set's root as it is found from any folder: a local one absolute, one in a store as it stands."""
+    return str(root) if STORE.match(str(root)) else str(Path(root).absolute())
 
 
 def data_fingerprint(examples: LabelledImages) -> str:
@@ -61,12 +69,13 @@ def earlier(method: Method) -> Checkpoint | None:
 
 
 def check_same(method: Method, found: Checkpoint, fingerprint: str) -> None:
-    """None; ValueError naming the key that differs from the run that the checkpoint is of."""
-    was, now = flat(found.record.config), flat(plain_config(method))
+    """None; ValueError naming the key that differs from the run that the checkpoint is of.
+
+    A key that one of them lacks counts as its default: a version of fastseg that adds one resumes older runs.
+    """
     free = FREE | ({"steps"} if method.optim.schedule in ("constant", "step") else set())
-    for key in sorted((set(was) | set(now)) - free):
-        if was.get(key) != now.get(key):
-            raise ValueError(f"cannot resume {found.path}: {key} was {was.get(key)!r} and is now {now.get(key)!r}")
+    for key, was, now in differing(found.record.config, plain_config(method), free, defaults(type(method))):
+        raise ValueError(f"cannot resume {found.path}: {key} was {was!r} and is now {now!r}")
     if found.record.method != method.name:
         raise ValueError(f"cannot resume {found.path}: it is of method {found.record.method}, not {method.name}")
     if found.record.progress["data"] != fingerprint:
@@ -84,7 +93,8 @@ def go_on(run: Run, found: Checkpoint) -> None:
     restore(run.optimizer, {key: value for key, value in found.state.items() if not key.startswith(RAW)})
     run.step, run.epoch = found.record.step, found.record.epoch
     run.skipped = found.record.progress["skipped"]
-    run.unscored = bool(found.record.progress.get("unscored", False))
+    owed = bool(found.record.progress.get("unscored", False))
+    run.unscored = owed and not scored(run.method.out / "metrics.jsonl", run.step)  # a later start made up for it
     run.bad = [(step, tuple(ids)) for step, ids in found.record.progress["bad"]]
     if run.scaler.is_enabled():
         run.scaler.load_state_dict(dict(found.record.progress["scaler"]))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from fastseg.charts import Curve, alone, curves
+from fastseg.journal import records
 
 COLOURS = ("#3366aa", "#cc6633", "#339966", "#993377")
 TITLE = "Weight of the fixed encoder at each pooling: mean over the channels, and its spread"
@@ -17,8 +17,7 @@ TITLE = "Weight of the fixed encoder at each pooling: mean over the channels, an
 def read_shares(journal: Path) -> dict[int, npt.NDArray[np.float64]]:
     """{pooling, from 1: (N, 3) of step, mean and standard deviation of a_h} of a run's metrics.jsonl, steps rising."""
     found: dict[int, list[tuple[float, float, float]]] = {}
-    for line in journal.read_text(encoding="utf-8").splitlines():
-        values = json.loads(line)
+    for values in records(journal):
         pooling = 1
         while f"a_h_{pooling}" in values:
             row = (values["step"], values[f"a_h_{pooling}"], values[f"a_h_{pooling}_std"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,8 @@ def _fit(method: Method, examples: LabelledImages, validation: LabelledImages | 
     fingerprint, names = data_fingerprint(examples), tuple(examples.class_names)
     if validation is not None and tuple(validation.class_names) != names:
         raise ValueError(f"loop.eval_split {method.loop.eval_split} has other classes than the images to train on")
+    if validation is not None and not len(validation):
+        raise ValueError(f"loop.eval_split {method.loop.eval_split} holds no labelled image to evaluate on")
     state = _begin(method, examples, fingerprint, pixels, group)
     first = state.step
     if first >= method.steps and not state.unscored:
@@ -112,7 +115,10 @@ def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: t
     found = earlier(method)
     if found is not None:
         check_same(method, found, fingerprint)
-    begun = method.build(len(examples.class_names))
+    if found is not None and method.init_from:  # what it started from may be gone since, and is not needed any more
+        begun = replace(method, init_from=str(found.path)).build(len(examples.class_names))  # type: ignore[type-var]
+    else:
+        begun = method.build(len(examples.class_names))
     if begun.transfer is not None and found is None and group.first:
         _report(begun.transfer, method.out)
     weight = median_frequency_weights(pixels).to(group.device) if method.optim.class_weights == "median" else None

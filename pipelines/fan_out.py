@@ -29,6 +29,7 @@ from pipelines.stop import Stop, StoppedError
 from pipelines.tally import Tally
 
 DONE, FAILED, REFUSED, REJECTS = 0, 1, 2, 3
+LONGEST_S = 1e6  # seconds for a frame; the clocks of the system take no more than some 1e9
 UNPROTECTED = "no workers: a frame that kills or blocks its process in native code ends the run (--workers 1 protects)"
 
 
@@ -66,8 +67,8 @@ def fan_out(
     and frame_mb MiB of new memory are what a frame may take; worker_mb MiB are set aside for each worker, and no more
     run at once than there is memory for. about: what else run.json should say of the run (its whole configuration).
     """
-    _check(workers, timeout_s, max_reject)
     crew = Crew(workers, address, timeout_s, frame_mb, worker_mb)
+    _check(crew, max_reject)
     out = place(out)
     try:
         _make_folders(out)
@@ -119,11 +120,16 @@ def _broken_off(error: Exception, out: Path) -> int:
     raise BrokenRunError(error) from error
 
 
-def _check(workers: int, timeout_s: float, max_reject: float) -> None:
-    if workers < 0 or not timeout_s > 0 or not 0 <= max_reject <= 1:
-        found = f"got {workers}, {timeout_s:g} and {max_reject:g}"
-        raise ValueError(f"workers must be at least 0, timeout_s above 0 and max_reject between 0 and 1; {found}")
-    if workers > 0 and find_spec("ray") is None:
+def _check(crew: Crew, max_reject: float) -> None:
+    if crew.workers < 0 or not 0 < crew.timeout_s <= LONGEST_S or not 0 <= max_reject <= 1:
+        found = f"got {crew.workers}, {crew.timeout_s:g} and {max_reject:g}"
+        limits = f"timeout_s above 0 and at most {LONGEST_S:g} and max_reject between 0 and 1"
+        raise ValueError(f"workers must be at least 0, {limits}; {found}")
+    if min(crew.frame_mb, crew.worker_mb) < 1:
+        raise ValueError(f"frame_mb and worker_mb must be at least 1; got {crew.frame_mb} and {crew.worker_mb}")
+    if crew.workers == 0 and crew.address is not None:
+        raise ValueError(f"--address {crew.address} needs workers; 0 of them run inline, without Ray")
+    if crew.workers > 0 and find_spec("ray") is None:
         raise ValueError("more than 0 workers need Ray: install fastseg[ray], or give --workers 0")
 
 

@@ -163,9 +163,11 @@ def deadline(seconds: float, own_process: bool, dump_to: int = -1) -> Iterator[N
         faulthandler.dump_traceback_later(2 * seconds, exit=True, file=dump_to if dump_to >= 0 else _nowhere())
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:  # also when the alarm rang just before it was stopped: an armed watchdog would end the worker later
         if own_process:
             faulthandler.cancel_dump_traceback_later()
         signal.signal(signal.SIGALRM, before)

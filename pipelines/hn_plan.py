@@ -92,11 +92,12 @@ class MakeHNLabels:
 
 
 def check_counts(config: MakeHNLabels) -> None:
-    """None; ValueError names a count below 1."""
-    counts = {"tuning.every": config.tuning.every, "sample": config.sample, "limit": config.limit}
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise ValueError(f"--{name} must be at least 1; got {count}")
+    """None; ValueError names a count below 1, or a seed below 0."""
+    counts = {f"tuning.{name}": getattr(config.tuning, name) for name in ("every", "shard_size", "seed")}
+    for name, count in (counts | {"sample": config.sample, "limit": config.limit}).items():
+        least = 0 if name == "tuning.seed" else 1
+        if count is not None and count < least:
+            raise ValueError(f"--{name} must be at least {least}; got {count}")
 
 
 def chosen(config: MakeHNLabels, source: FrameSource) -> tuple[str, ...]:

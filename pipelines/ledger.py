@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastseg.data.places import is_local, place, size_of, tag_of
+from fastseg.data.run_check import MANIFEST, RUN, SUMS, digest_of
 from fastseg.data.shard_check import file_sha256
 from fastseg.data.shards import replace_file
 from pipelines.retry import passing
 
 SMALL = 4096  # bytes
-MANIFEST, RUN, SUMS = "manifest.parquet", "run.json", "SHA256SUMS"
 FOLDERS = ("labels", "rejected")
 
 
@@ -64,22 +63,18 @@ class Plan:
         return {
             "config": self.config | {"shard_size": self.shard_size},
             "code": self.code,
-            "ids": _digest(self.ids),
-            "inputs": _digest(self.inputs),
+            "ids": digest_of(self.ids),
+            "inputs": digest_of(self.inputs),
         }
 
     def fingerprint(self) -> str:
         """The SHA-256 (hex) of config, code version, ids and input stamps."""
-        return _digest([json.dumps(self.parts(), sort_keys=True)])
+        return digest_of([json.dumps(self.parts(), sort_keys=True)])
 
     def ranges(self) -> Iterator[tuple[int, tuple[str, ...]]]:
         """Shard numbers with their ids: fixed ranges of the sorted ids, whoever works on them."""
         for start in range(0, len(self.ids), self.shard_size):
             yield start // self.shard_size, self.ids[start : start + self.shard_size]
-
-
-def _digest(texts: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def input_stamps(frames: Iterable[Iterable[str]], content: bool = False) -> tuple[str, ...]:
@@ -115,7 +110,7 @@ def code_version(version: str, folders: Iterable[Path]) -> str:
     """The version with a digest of the Python, C++ and CUDA sources in `folders`: an edit between two runs shows."""
     kinds = (".py", ".h", ".cpp", ".cu")
     sources = sorted(path for folder in folders for path in folder.iterdir() if path.suffix in kinds)
-    return f"{version}+{_digest(path.read_text() for path in sources)[:12]}"
+    return f"{version}+{digest_of(path.read_text() for path in sources)[:12]}"
 
 
 def fresh(path: Path) -> Path:
@@ -134,9 +129,14 @@ def read_run(out: Path) -> dict[str, Any] | None:
         return None
     try:
         run: dict[str, Any] = json.loads(text)
-        run["fingerprint"], run["parts"]["config"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RefusedError(f"{path} is damaged ({error}); choose another --out or restore it") from error
+        keys = {"fingerprint", "parts", "started", "finished", *(("counts",) if run["finished"] else ())}
+        nested = {"parts": {"config", "code", "ids", "inputs"}, "counts": {"frames", "labels", "rejected"}}
+        for known, wanted in ((run, keys), *((run[name], nested[name]) for name in nested if name in keys)):
+            if lost := sorted(wanted - known.keys()):
+                raise KeyError(lost[0])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise RefusedError(f"{path} is damaged ({why}); choose another --out or restore it") from error
     return run
 
 
@@ -164,7 +164,13 @@ def _difference(out: Path, before: dict[str, Any], plan: Plan) -> str:
             return f"{key} was {old!r} and is now {new!r}"
     if before["code"] != now["code"]:
         return f"the code was {before['code']} and is now {now['code']}"
-    old_inputs = read_manifest(out)
+    try:
+        old_inputs = read_manifest(out)
+    except (OSError, ValueError, KeyError) as error:
+        if passing(error):
+            raise
+        what = "frames" if before["ids"] != now["ids"] else "input files"
+        return f"its {what} were others, and which is not known without a readable {MANIFEST}"
     new_inputs = dict(zip(plan.ids, plan.inputs, strict=True))
     if before["ids"] != now["ids"]:
         added, gone = new_inputs.keys() - old_inputs.keys(), old_inputs.keys() - new_inputs.keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,17 @@ from typing import Any
 import ray
 
 OBJECT_STORE = 100 << 20  # bytes; results are counts, not pictures
+# What Ray notes of every task, for `ray list tasks`: 5 KB each in the driver, in the workers and in its own processes.
+NO_TASK_EVENTS = {"task_events_report_interval_ms": 0}
+
+
+class NoRayError(OSError):
+    """Ray did not start on this machine, for no fault of the command: programs say so in a sentence, exit code 1."""
+
+    def __init__(self, error: BaseException) -> None:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        super().__init__(f"Ray did not start on this machine ({line}); when it is less busy the same command may do")
+        self.errno = errno.EIO
 
 
 @contextmanager
@@ -20,7 +32,8 @@ def ray_session(workers: int, address: str | None) -> Iterator[None]:
     """A running Ray in the block, quiet, without dashboard or usage reports; left as it is when there is one already.
 
     On a cluster, this checkout's `pipelines` is shipped to the workers; `fastseg` must be installed on every node,
-    and input and output lie where all nodes see them. ValueError when the cluster at `address` cannot be reached.
+    and input and output lie where all nodes see them. ValueError when the cluster at `address` cannot be reached,
+    NoRayError when none can be started here.
     """
     if ray.is_initialized():
         yield
@@ -37,6 +50,7 @@ def ray_session(workers: int, address: str | None) -> Iterator[None]:
         environment["env_vars"]["PYTHONPATH"] = os.pathsep.join(folder for folder in sys.path if folder)
         options |= {"num_cpus": workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
         options |= {"address": "local", "_memory": available_memory()}
+        options["_system_config"] = NO_TASK_EVENTS
     _connect(options, address)
     try:
         yield
@@ -47,24 +61,28 @@ def ray_session(workers: int, address: str | None) -> Iterator[None]:
 def _connect(options: dict[str, Any], address: str | None) -> None:
     if address and address.startswith("ray://") and find_spec("grpc") is None:
         raise ValueError(f"{address} needs Ray's client: install ray[client], or run on a node with --address auto")
+    if not address:
+        _start(options)
+        return
     try:
-        _start(options) if address is None else ray.init(**options)
+        ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        if address is None:
-            raise
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"no Ray cluster answers at {address}: {line}") from error
 
 
 def _start(options: dict[str, Any]) -> None:
-    """Start a Ray here. It gives its own processes 30 s, which is little on a busy machine: three times that."""
+    """Start a Ray here. It gives its own processes 30 s, which is little on a busy machine: three times that.
+
+    NoRayError when it does not start.
+    """
     for tries_left in (2, 1, 0):
         try:
             ray.init(**options)
             return
         except Exception as error:  # Ray raises no type of its own here
             if tries_left == 0 or "timed out during startup" not in str(error):
-                raise
+                raise NoRayError(error) from error
             print("Ray was slow to start; trying again", file=sys.stderr)
             ray.shutdown()
 

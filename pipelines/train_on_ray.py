@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from fastseg.cli import run
@@ -73,7 +74,8 @@ def main(on: OnRay, method: HN | Segment | Classify) -> int:
         there = slots(on.workers, 1, on.gpus_per_worker)
         if there < on.workers:
             raise ValueError(f"--workers {on.workers}: Ray has room for {there} here")
-        (method.out / RUN).mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(method.out / RUN, ignore_errors=True)  # of a driver that was killed: its mistake is not ours
+        (method.out / RUN).mkdir(parents=True)
         try:
             with followed(method.out / "metrics.jsonl", method.name, method.steps):
                 outcome = _trained(on, method)
@@ -85,12 +87,18 @@ def main(on: OnRay, method: HN | Segment | Classify) -> int:
 
 
 def _placed(on: OnRay, method: HN | Segment | Classify) -> HN | Segment | Classify:
-    """The method as the workers take it: folders that do not depend on where they run, and the device they have."""
+    """The method as the workers take it: places that do not depend on where they run, and the device they have."""
+    from fastseg.resume import absolute
+
     if on.gpus_per_worker == 0 and method.loop.device.startswith("cuda"):
         raise ValueError(f"--loop.device {method.loop.device} needs --gpus-per-worker 1")
     device = "cuda" if on.gpus_per_worker and method.loop.device == "auto" else method.loop.device
     loop = replace(method.loop, device="cpu" if device == "auto" else device)
-    return replace(method, root=method.root.absolute(), out=method.out.absolute(), loop=loop)
+    begun = method.init_from
+    if begun and Path(begun).exists():
+        begun = str(Path(begun).absolute())
+    out = method.out.absolute()
+    return replace(method, root=absolute(method.root), out=out, init_from=begun, loop=loop)
 
 
 def _trained(on: OnRay, method: Method) -> Outcome:

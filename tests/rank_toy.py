@@ -107,7 +107,7 @@ def main(words: list[str]) -> int:
         device="cpu", workers=int(keys.get("workers", "0")), threads=1, save_every=100, log_every=1, eval_every=every
     )
     method = Toy(
-        "folder", Path("nowhere"), Path(words[0]), split=words[1], network=keys.get("network", "unet/resnet10t"),
+        "folder", "nowhere", Path(words[0]), split=words[1], network=keys.get("network", "unet/resnet10t"),
         size="64x64", steps=int(keys.get("steps", "6")), batch=4, resume="resume" in keys, augment=NOTHING,
         optim=optim, loop=loop,
     )  # fmt: skip

@@ -165,16 +165,24 @@ def test_help_tells_what_each_field_means(capsys: pytest.CaptureFixture[str]) ->
     assert "100% of them (may be given without --out)" in text
 
 
+@dataclass(frozen=True)
+class Grouped:
+    """Count twice.
+
+    options   how to count
+    """
+
+    options: Options
+
+
+def test_a_flag_of_a_group_may_stand_bare() -> None:
+    seen: list[Grouped] = []
+    for flags in (["--options.fast", "--options.workers", "3"], ["--no-options.fast"], ["--options.fast", "false"]):
+        assert cli.run(Grouped, lambda grouped: seen.append(grouped) or 0, ["--options.out", "here", *flags]) == 0  # type: ignore[func-returns-value]
+    assert [each.options.fast for each in seen] == [True, False, False] and seen[0].options.workers == 3
+
+
 def test_help_of_a_group_tells_what_its_fields_mean(capsys: pytest.CaptureFixture[str]) -> None:
-    @dataclass(frozen=True)
-    class Grouped:
-        """Count twice.
-
-        options   how to count
-        """
-
-        options: Options
-
     with pytest.raises(SystemExit):
         cli.run(Grouped, lambda options: 0, ["--help"], prog="count")
     text = " ".join(capsys.readouterr().out.split())

@@ -124,6 +124,21 @@ def test_bad_input_is_one_sentence_before_the_first_step(
     assert not list(out.rglob("*.json")), "nothing was begun"
 
 
+@pytest.mark.torch
+def test_weights_that_fit_nothing_are_told_before_the_first_step(
+    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"layer.weight": np.zeros((2, 2), np.float32)}, tmp_path / "other.safetensors")
+    variants = [{"name": "a", "init": str(tmp_path / "other.safetensors")}]
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(_values(root, lambda v: v.update(pretrain=[], variants=variants))))
+    assert cli([str(path), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "variant a: no weight of" in said and not list((tmp_path / "out").rglob("*.json"))
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -171,6 +186,9 @@ def test_what_was_run_with_other_settings_is_refused_by_name(tmp_path: Path, roo
         ValueError, match=r"cell-scratch-2-3 was run with optim\.lr 0\.001, and the study now says 0\.2"
     ):
         Plan(slower, tmp_path / "out", 4).ready()
+    record = plan.record("cell-scratch-2-3")
+    del record["config"]["augment"]["hue"]  # as a version before that key wrote it
+    plan.path("cell-scratch-2-3").write_text(json.dumps(record))
     elsewhere = _study(tmp_path, root, lambda v: v["segment"]["loop"].update(device="cpu", save_every=7))
     assert "cell-scratch-2-3" not in _ready(Plan(elsewhere, tmp_path / "out", 4))
 
@@ -204,6 +222,23 @@ def test_a_searched_rate_is_found_before_the_variants_cells(tmp_path: Path, root
     (cell,) = plan.ready()
     assert cell.name == "cell-a-4-0" and cell.config["optim"]["lr"] == 1e-3, "the range had grown to 0.002"
     assert (cell.config["steps"], cell.config["optim"]["optimizer"]) == (4, "adamw")
+
+
+def test_a_search_takes_no_rate_of_a_variant_whose_name_begins_alike(tmp_path: Path, root: Path) -> None:
+    def change(values: dict[str, Any]) -> None:
+        values.update(search={"steps": 2, "highest": 1e-3, "lowest": 2e-4}, pretrain=[], seeds=[0], counts=[])
+        values["variants"] = [{"name": name, "fields": {"optim": {"lr": "search"}}} for name in ("hn", "hn-0.5")]
+
+    plan = Plan(_study(tmp_path, root, change), tmp_path / "out", 4)
+    names = [name for name in _ready(plan) if name.startswith("search-hn-0.5-")]
+    for name in names:
+        (tmp_path / "out" / "search" / "hn-0.5" / name.removeprefix("search-hn-0.5-")).mkdir(parents=True)
+        (tmp_path / "out/search/hn-0.5" / name.removeprefix("search-hn-0.5-") / "metrics.jsonl").write_text(
+            json.dumps({"step": 2, "miou": 0.5, "global_accuracy": 0.5, "class_accuracy": 0.5}) + "\n"
+        )
+    _end(plan, *names)
+    assert plan.choice(plan.study.variants[0]).to_try == (2e-4, 5e-4, 1e-3)
+    assert len(names) == 3 and plan.choice(plan.study.variants[1]).to_try == (1e-4,)
 
 
 def test_a_damaged_record_of_a_task_is_named(tmp_path: Path, root: Path) -> None:

@@ -105,7 +105,10 @@ def test_the_program_writes_the_scores(camvid: Path, tmp_path: Path, capsys: pyt
     assert "pavement" in capsys.readouterr().out
 
 
-def test_bad_input_is_one_sentence_and_exit_2(camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_sentence_and_exit_2_before_the_first_image(
+    camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastseg.evaluate.measured", None)
     good, few = _saved(tmp_path / "good"), _saved(tmp_path / "few", replace(RECORD, classes=("wall", "floor")))
     damaged = _saved(tmp_path / "damaged") / "model.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])
@@ -116,6 +119,7 @@ def test_bad_input_is_one_sentence_and_exit_2(camvid: Path, tmp_path: Path, caps
         ("--checkpoint", str(tmp_path), *where): "no checkpoint in",
         ("--checkpoint", str(good), *where, "--split", "train"): "train",
         ("--checkpoint", str(good), *where, "--batch", "0"): "at least 1",
+        ("--checkpoint", str(good), *where, "--classes", "[cat]"): "--classes names 'cat'; the classes are sky",
         ("--checkpoint", "never looked at", *where, "--json", str(tmp_path)): f"{tmp_path}: cannot be written",
         ("--checkpoint", "never looked at", *where, "--json", str(damaged / "f.json")): f"{damaged}: file exists",
     }
@@ -165,12 +169,25 @@ def test_a_subset_scores_the_pixels_of_its_classes_alone() -> None:
         subset(counts, ["z"], ["a", "b", "c"])
 
 
+class Beyond(Halves):
+    """The second label holds a class that does not exist."""
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        image, label = super().__getitem__(index)
+        return image, label * 7 if index == 1 else label
+
+
+def test_a_label_beyond_the_classes_is_named_by_its_image() -> None:
+    with pytest.raises(ValueError, match=r"^b: a label holds class 7, but there are 2 classes"):
+        confusion_of(Brightness(), Beyond(), (40, 64), UNIT)
+
+
 def test_a_perfect_network_has_perfect_boundaries_and_images() -> None:
     found = measured(Brightness(), Halves(), (40, 64), UNIT, boundaries=True)
     assert [float(np.nanmean(each)) for each in found.boundaries[:2]] == [1.0, 1.0] and len(found.images) == 3
 
 
-@pytest.mark.parametrize("views", [{"scales": ()}, {"scales": (0.0,)}, {"overlap": 1.0}])
+@pytest.mark.parametrize("views", [{"scales": ()}, {"scales": (0.0,)}, {"overlap": 1.0}, {"window": "8"}])
 def test_views_that_cannot_be_are_refused(views: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"views\."):
         Views(**views)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from fastseg import export, predict
 from fastseg.checkpoint import Record, load, save
 from fastseg.data.augment import UNIT
 from fastseg.inference import restored
-from fastseg.nets import build_network, logits
+from fastseg.nets import build_network, encoder_name, logits
 
 pytestmark = pytest.mark.torch
 CLASSES = ("floor", "wall", "chair")
@@ -72,6 +72,19 @@ def test_a_video_becomes_a_film_of_as_many_frames(run: Path, tmp_path: Path) -> 
         assert sum(1 for _ in film.decode(video=0)) == 5 and film.streams.video[0].average_rate == 10
 
 
+def test_no_image_is_written_over(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = _image(tmp_path / "in" / "a.png")
+    before = image.read_bytes()
+    for given, out in ((image, "in"), (image.parent, "in"), (image.parent, "in/out")):
+        assert predict.cli([str(run), str(given), "--out", str(tmp_path / out), "--device", "cpu"]) == 2
+        assert "lies among the images" in capsys.readouterr().err and image.read_bytes() == before
+    photo = _image(tmp_path / "photos" / "b.jpg")
+    assert predict.cli([str(run), str(photo), "--out", str(photo.parent), "--device", "cpu"]) == 0
+    _image(tmp_path / "in" / "a.jpg")
+    assert predict.cli([str(run), str(image.parent), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
+    assert "would both give a.png" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
@@ -107,6 +120,12 @@ def test_timm_loads_the_encoder(run: Path, tmp_path: Path) -> None:
     image = torch.rand(1, 3, 64, 64)
     theirs = model.eval().forward_features(image)
     torch.testing.assert_close(theirs, restored(load(run)).encoder(image)[-1])
+
+
+def test_the_encoder_of_a_plain_segnet_has_a_name() -> None:
+    assert [encoder_name(name) for name in ("segnet", "classify/segnet", "stitched/unet/resnet18")] == [
+        "vgg16_bn", "vgg16_bn", "resnet18",
+    ]  # fmt: skip
 
 
 def test_smp_loads_the_whole_network(run: Path, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 from fastseg.cli import run
 from fastseg.journal import Journal
 from fastseg.methods.segment import Segment
-from fastseg.trackers import flat, tracking
+from fastseg.same_config import flat
+from fastseg.trackers import tracking
 from fastseg.train import fit
 from tests.squares import LOOP, Squares, run_of
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastseg.checkpoint import load
+from fastseg.checkpoint import load, save
 from fastseg.cli import run
 from fastseg.data.augment import NOTHING, AugmentConfig
 from fastseg.data.batches import Batch, Scene
@@ -115,6 +116,28 @@ def test_resuming_with_something_changed_names_it(tmp_path: Path) -> None:
         fit(run_of(tmp_path, steps=3, resume=True), Squares(7))
 
 
+def test_a_key_that_an_older_checkpoint_lacks_counts_as_its_default(tmp_path: Path) -> None:
+    fit(run_of(tmp_path, steps=3), Squares())
+    found = load(tmp_path, state=True)
+    older = {**found.record.config, "augment": {k: v for k, v in found.record.config["augment"].items() if k != "hue"}}
+    save(tmp_path, replace(found.record, config=older), found.weights, found.state)
+    assert fit(run_of(tmp_path, steps=4, resume=True), Squares()) == 0
+    save(tmp_path, replace(found.record, config=older), found.weights, found.state)
+    with pytest.raises(ValueError, match=rf"augment\.hue was {AugmentConfig().hue} and is now 0\.4"):
+        fit(run_of(tmp_path, steps=4, resume=True, augment=AugmentConfig(hue=0.4)), Squares())
+
+
+@pytest.mark.parametrize("how", [TransferConfig(freeze=2), TransferConfig(mode="cross_stitch", own="random")])
+def test_resuming_does_not_need_what_the_run_started_from(tmp_path: Path, how: TransferConfig) -> None:
+    fit(run_of(tmp_path / "first", network="unet/resnet10t", steps=1), Squares())
+    fixed = {"network": "unet/resnet10t", "init_from": str(tmp_path / "first"), "transfer": how}
+    assert fit(run_of(tmp_path / "whole", steps=3, **fixed), Squares()) == 0
+    assert fit(run_of(tmp_path / "parts", steps=2, **fixed), Squares()) == 0
+    shutil.rmtree(tmp_path / "first")
+    assert fit(run_of(tmp_path / "parts", steps=3, resume=True, **fixed), Squares()) == 0
+    assert digest(tmp_path / "parts") == digest(tmp_path / "whole")
+
+
 def test_a_finished_run_is_left_alone_and_a_constant_rate_can_go_on(tmp_path: Path) -> None:
     fit(run_of(tmp_path, steps=3), Squares())
     before = digest(tmp_path)
@@ -175,6 +198,12 @@ def test_what_cannot_be_trained_is_refused_before_the_first_step(tmp_path: Path)
     for examples, change, sentence in cases:
         with pytest.raises(ValueError, match=sentence):
             fit(run_of(tmp_path, **change), examples)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_image_to_evaluate_on_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"loop\.eval_split val holds no labelled image"):
+        fit(run_of(tmp_path, loop=replace(LOOP, eval_every=2)), Squares(), Squares(0))
     assert not list(tmp_path.iterdir())
 
 

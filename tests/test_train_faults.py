@@ -205,6 +205,7 @@ def test_a_stop_does_not_wait_for_an_evaluation_which_is_made_up_for(tmp_path: P
     assert _scores(out) == _scores(tmp_path / "whole") and 4 in [each["step"] for each in _scores(out)]
     assert digest(out) == digest(tmp_path / "whole")
     assert fit(run_of(out, resume=True, **fixed), Squares(), Squares()) == 0
+    assert _scores(out) == _scores(tmp_path / "whole"), "an evaluation made up for is written once"
 
 
 def _scores(out: Path) -> list[dict[str, float]]:

@@ -126,7 +126,7 @@ def loop(config: Config, protocol: Protocol, eval_every: int) -> LoopConfig:
 def pretrain(config: Config, protocol: Protocol, examples: LabelledImages) -> int:
     """The exit code; the HN network lies in OUT/pretrained."""
     method = HN(
-        root=Path(config.pretrain.split(",")[0]), out=config.out / "pretrained", network=protocol.network,
+        root=config.pretrain.split(",")[0], out=config.out / "pretrained", network=protocol.network,
         size=protocol.pretrain_size, steps=protocol.pretrain_steps, batch=protocol.batch, optim=optim(protocol),
         resume=True, loop=loop(config, protocol, 0),
     )  # fmt: skip
@@ -137,7 +137,7 @@ def train(config: Config, protocol: Protocol, out: Path, init_from: str, seed: i
     """The exit code; the network trained on CamVid lies in `out`, its scores by step in out/metrics.jsonl."""
     per_epoch = steps_per_epoch(config, protocol)
     method = Segment(
-        data="camvid", root=config.root, out=out, network=protocol.network, size=protocol.size,
+        data="camvid", root=str(config.root), out=out, network=protocol.network, size=protocol.size,
         steps=per_epoch * max(protocol.epochs), batch=protocol.batch, optim=optim(protocol), init_from=init_from,
         seed=seed, resume=True, loop=loop(config, protocol, per_epoch * math.gcd(*protocol.epochs)),
     )  # fmt: skip

@@ -122,23 +122,27 @@ class Folder:
 class FolderLabels(LabelledRecording):
     """LabelledFrames over `color/`, `labels/` and `classes.txt`; split `all`, or the ids listed in `SPLIT.txt`.
 
-    Depth, where there is `depth/` and `intrinsics.json`, is that of `Folder`.
+    Depth, where there is `depth/` and `intrinsics.json`, is that of `Folder`; the names of the folders are that file's.
     """
 
     def __init__(self, root: Path | str, split: str = "all") -> None:
         self.root = existing_folder(root)
         classes = read_lines(self.root / "classes.txt", "one class name a line")
+        path = inside(self.root / "intrinsics.json", self.root)
+        about = read_intrinsics(path) if exists(path) else None
+        color, labels = (about.color or "color", about.labels) if about else ("color", "labels")
+        self._color, self._labels = self.root / color, self.root / labels
         if split == "all":
-            names = stems(existing_folder(self.root / "labels"), self.root, (".png",))
+            names = stems(existing_folder(self._labels), self.root, (".png",))
         else:
             check_id(split, self.root)
             names = read_lines(self.root / f"{split}.txt", "the split's ids, one a line")
-        super().__init__(checked_ids(names, self.root, "labels/NAME.png"), classes)
+        super().__init__(checked_ids(names, self.root, f"{labels}/NAME.png"), classes)
         self._map = ClassMap.counted(len(classes))
 
     def pair(self, name: str) -> tuple[Color, Color]:
-        color = found(self.root / "color" / name, COLOR_ENDINGS, "colour")
-        return labelled_pair(color, self.root / "labels" / f"{name}.png", name, self._map)
+        color = found(self._color / name, COLOR_ENDINGS, "colour")
+        return labelled_pair(color, self._labels / f"{name}.png", name, self._map)
 
     def source(self) -> Folder:
         return Folder(self.root)

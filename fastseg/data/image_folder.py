@@ -34,12 +34,13 @@ class ImageFolder:
         self._classes = _class_folders(whole)
         self._numbers = {name: number for number, name in enumerate(self._classes)}
         prefix = f"{split}/" if split else ""
-        files = {}
+        names, files = [], {}
         for name, _ in walk_files(folder, self.root):
             stem, dot, ending = name.rpartition(".")
             if f".{ending.lower()}" in ENDINGS and dot and "/" in name:
+                names.append(prefix + stem)
                 files[prefix + stem] = f".{ending}"
-        self._ids = checked_ids(files, self.root, f"{prefix}CLASS/NAME.jpg")
+        self._ids = checked_ids(names, self.root, f"{prefix}CLASS/NAME.jpg")
         self._endings, self._skip = files, len(prefix)
         for name in self._ids:
             if self._class(name) not in self._numbers:

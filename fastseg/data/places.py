@@ -171,6 +171,15 @@ def _about(name: str) -> Listed:
         return listed(path.fs.info(path.path))
 
 
+def made_durable(path: Path) -> None:
+    """Sync a local file's bytes, or the names in a folder (a rename lives in memory until its folder is synced)."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def read_whole(name: str) -> bytes:
     """All bytes of the file of that full name; OSError when it cannot be read."""
     return read_at_most(place(name) if STORE.match(name) else Path(name), None)

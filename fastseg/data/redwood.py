@@ -46,6 +46,7 @@ LOG = "trajectory.log"
 COLOR_ENDINGS = (".jpg", ".jpeg", ".png")
 DEPTH_ENDING = ".png"
 MAX_DIFFERENCE_S = 0.02
+RECENT = 4  # recordings whose cameras and poses are kept in memory: thousands of poses each
 _STAMPED = re.compile(r"\d+-(\d{12})")
 
 
@@ -72,7 +73,8 @@ class Redwood:
         self.depth_scale = checked_scale(0.001 if depth_scale is None else depth_scale, "depth_scale")
         depths = grouped(stems(self.root, self.root, (DEPTH_ENDING,)), ("depth",))
         colors = grouped(stems(self.root, self.root, COLOR_ENDINGS), COLOR_FOLDERS)
-        self._scenes = {name: self._named(name, depths[name, "depth"], colors) for name, _ in depths}
+        names = dict.fromkeys(name for name, _ in (*depths, *colors))
+        self._scenes = {name: self._named(name, depths.get((name, "depth"), []), colors) for name in names}
         self._shared: dict[str, tuple[Camera, dict[int, Pose]]] = {}
 
     def _named(self, name: str, depths: list[str], colors: dict[tuple[str, str], list[str]]) -> Scene:
@@ -124,6 +126,8 @@ class Redwood:
     def _about(self, name: str) -> tuple[Camera, dict[int, Pose]]:
         """A recording's camera and the poses of its depth images by number."""
         if name not in self._shared:
+            while len(self._shared) >= RECENT:
+                del self._shared[next(iter(self._shared))]
             folder = self._scenes[name].folder
             file = next((path for known in CAMERA_FILES if exists(path := folder / known)), None)
             poses = read_log(folder / LOG) if exists(folder / LOG) else {}

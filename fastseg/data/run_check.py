@@ -109,10 +109,10 @@ def claim_problems(out: Path, claims: Claims) -> Iterator[str]:
     run, parts = claims.run, claims.run["parts"]
     if run["finished"] is None:
         yield f"{out} is not finished; the command that began it resumes"
-    if run["fingerprint"] != _digest([json.dumps(parts, sort_keys=True)]):
+    if run["fingerprint"] != digest_of([json.dumps(parts, sort_keys=True)]):
         yield f"{out / RUN}: its fingerprint is not that of its parts"
     for name, column in (("ids", claims.ids), ("inputs", claims.inputs)):
-        if parts[name] != _digest(column.to_pylist()):
+        if parts[name] != digest_of(column.to_pylist()):
             yield f"{out / MANIFEST} does not hold the {name} that {RUN} was made for"
     if repeated := len(claims.ids) - pc.count_distinct(claims.ids).as_py():
         yield f"{out / MANIFEST} names {repeated} ids twice"
@@ -125,7 +125,8 @@ def claim_problems(out: Path, claims: Claims) -> Iterator[str]:
     yield from _strays(out, shards)
 
 
-def _digest(texts: Iterable[str]) -> str:
+def digest_of(texts: Iterable[str]) -> str:
+    """The SHA-256 (hex) of texts, one a line: what a fingerprint and its parts are made of."""
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastseg.data.hn_shards import HNShards
-from fastseg.data.places import answered, is_local
+from fastseg.data.places import answered, is_local, made_durable
 from fastseg.data.shard_reader import class_names, label_of, read_metadata, read_rows
 from fastseg.data.shard_schema import (
     FORMAT,
@@ -59,20 +59,11 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def _sync(path: Path) -> None:
-    """Make a file's bytes, or the names in a folder, durable (a rename lives in memory until its folder is synced)."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def put_in_place(temp: Path, path: Path) -> None:
     """Make a finished temporary file durable and give it its name, in one step that a kill cannot split."""
-    _sync(temp)
+    made_durable(temp)
     os.replace(temp, path)
-    _sync(path.parent)
+    made_durable(path.parent)
 
 
 def put_whole(path: Path, content: bytes | memoryview) -> None:

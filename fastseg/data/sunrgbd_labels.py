@@ -144,12 +144,12 @@ class SunListed(LabelledSet):
         lines = [line.split() for line in read_lines(path, "lines `image depth label`")]
         if wrong := next((line for line in lines if len(line) < 2), None):
             raise ValueError(f"{path}: expected lines `image depth label`; got {' '.join(wrong)!r}")
+        for file in {name for line in lines for name in (line[0], line[-1])}:
+            check_id(file, root)
         self._files = {line[0].rpartition(".")[0]: (line[0], line[-1]) for line in lines}
         super().__init__(checked_ids((line[0].rpartition(".")[0] for line in lines), root, str(path)), CLASS_NAMES)
 
     def pair(self, name: str) -> tuple[Color, Color]:
-        for file in self._files[name]:
-            check_id(file, self.root)
         color, label = (inside(self.root / file, self.root) for file in self._files[name])
         return labelled_pair(color, label, name, CLASSES)
 

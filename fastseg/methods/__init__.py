@@ -58,6 +58,8 @@ class Method(Protocol):
     name: ClassVar[str]
 
     @property
+    def root(self) -> str: ...
+    @property
     def out(self) -> Path: ...
     @property
     def network(self) -> str: ...
@@ -67,6 +69,8 @@ class Method(Protocol):
     def steps(self) -> int: ...
     @property
     def batch(self) -> int: ...
+    @property
+    def init_from(self) -> str: ...
     @property
     def resume(self) -> bool: ...
     @property
@@ -102,12 +106,12 @@ class Method(Protocol):
         ...
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of `HEIGHTxWIDTH`, as in 360x480; ValueError for anything else."""
+def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
+    """(height, width) of `HEIGHTxWIDTH`, as in 360x480; ValueError naming the option for anything else."""
     found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     size = (int(found[1]), int(found[2])) if found else (0, 0)
     if min(size) < 32:
-        raise ValueError(f"--size is HEIGHTxWIDTH in pixels, each at least 32, as in 360x480; got {text!r}")
+        raise ValueError(f"{option} is HEIGHTxWIDTH in pixels, each at least 32, as in 360x480; got {text!r}")
     return size
 
 

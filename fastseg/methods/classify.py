@@ -24,7 +24,7 @@ class Classify:
     """Pre-train a segmentation network's encoder to name whole images; 200 times through CIFAR-100 by default.
 
     data        cifar100 (the published binary version) or imagefolder (a folder for each class)
-    root        where it lies
+    root        where it lies: a folder, or a place in a store
     out         the folder for checkpoints and metrics
     split       the data set's split to train on
     network     decoder/encoder of which the encoder is trained, see fastseg.nets.build_network
@@ -39,7 +39,7 @@ class Classify:
     name: ClassVar[str] = "classify"
 
     data: Literal["cifar100", "imagefolder"]
-    root: Path
+    root: str
     out: Path
     split: str = "train"
     network: str = "segnet/vgg16_bn"

@@ -18,7 +18,8 @@ from fastseg.tensors import Module, Tensor
 class HN:
     """Pre-train any segmentation network on HN-labels; the defaults are the paper's, and the spec's where it is silent.
 
-    root        the output folder of pipelines.make_hn_labels, or a folder of several such folders
+    root        the output folder of pipelines.make_hn_labels, or a folder of several such folders; or such a place in a
+                store, as in s3://bucket/run
     data        label shards, the one kind of data
     out         the folder for checkpoints and metrics
     network     decoder/encoder, see fastseg.nets.build_network
@@ -32,7 +33,7 @@ class HN:
 
     name: ClassVar[str] = "hn"
 
-    root: Path
+    root: str
     out: Path
     data: Literal["shards"] = "shards"
     network: str = "segnet/vgg16_bn"

@@ -89,7 +89,7 @@ class Monodepth:
 
     supervision   sensor: L1 to measured depth (of clips stereo, that of its disparity); stereo: photometric, source
                   frames with known poses; video: photometric, the camera's motion is learned too
-    root          where the data set `data` lies
+    root          where the clips lie: a folder
     out           the folder for checkpoints and metrics
     clips         what lies there: videos, stereo pairs, RGB-D recordings
     network       decoder/encoder, see fastseg.nets.build_network; its one output is the disparity, at four scales of
@@ -106,7 +106,7 @@ class Monodepth:
     name: ClassVar[str] = "monodepth"
 
     supervision: Literal["video", "stereo", "sensor"]
-    root: Path
+    root: str
     out: Path
     clips: ClipConfig = field(default_factory=ClipConfig)
     network: str = "skip/resnet18"

@@ -23,7 +23,7 @@ class Segment:
     """Fine-tune a segmentation network; the paper's 40,000 steps.
 
     data        the data set
-    root        where the data set `data` lies
+    root        where the data set `data` lies: a folder, or a place in a store
     out         the folder for checkpoints and metrics
     split       the data set's split to train on; `train:20` takes 20 of its images, chosen by the seed
     network     decoder/encoder, see fastseg.nets.build_network
@@ -40,7 +40,7 @@ class Segment:
     name: ClassVar[str] = "segment"
 
     data: Labelled
-    root: Path
+    root: str
     out: Path
     split: str = "train"
     network: str = "segnet/vgg16_bn"

@@ -22,7 +22,7 @@ from fastseg.nets.segnet import SegNet, segnet
 
 __all__ = [
     "Classifier", "CrossStitch", "Features", "SegNet", "blocks", "build_network", "classifier_keys", "disparities",
-    "encoder_blocks", "features", "freeze", "logits", "scored", "stride", "unknown",
+    "encoder_blocks", "encoder_name", "features", "freeze", "logits", "scored", "stride", "unknown",
 ]  # fmt: skip
 
 OURS: dict[str, Callable[[str, int], nn.Module]] = {
@@ -30,6 +30,7 @@ OURS: dict[str, Callable[[str, int], nn.Module]] = {
 }  # fmt: skip
 STITCHED: dict[str, Share] = {"stitched": "channel", "stitched-scalar": "scalar"}
 CLASSIFY, DEPTH, DEPTH_POSE = "classify", "depth", "depth-pose"
+ENCODER = "vgg16_bn"  # of `segnet` alone
 
 
 def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0) -> nn.Module:
@@ -64,7 +65,7 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if decoder in OURS:
-            return OURS[decoder](encoder or "vgg16_bn", classes)
+            return OURS[decoder](encoder or ENCODER, classes)
         return published(decoder, encoder, classes, output_stride)
 
 
@@ -80,6 +81,12 @@ def _depth_network(name: str, outputs: int, seed: int, output_stride: int, pose:
         if pose:
             net.add_module("pose", PoseNet())
     return net
+
+
+def encoder_name(network: str) -> str:
+    """The encoder of a network by name, as timm calls it where it has it: resnet50 of deeplabv3/resnet50."""
+    name = network.rpartition("/")[2]
+    return ENCODER if name == "segnet" else name
 
 
 def stride(net: nn.Module) -> int:

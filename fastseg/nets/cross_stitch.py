@@ -26,7 +26,7 @@ class CrossStitch(Network):
 
     def __init__(self, net: nn.Module, widths: tuple[int, ...], share: Share) -> None:
         super().__init__()
-        self.net, self.share = net, share
+        self.net = net
         self.fixed = _as_far_as_needed(copy.deepcopy(net.encoder)).requires_grad_(False).eval()
         shapes = [(width if share == "channel" else 1, 1, 1) for width in widths]
         self.a_h = nn.ParameterList(nn.Parameter(torch.full(shape, FIXED)) for shape in shapes)
@@ -55,13 +55,6 @@ class CrossStitch(Network):
             return features(self.net, images)
         finally:
             self._seen = []
-
-    def shares(self) -> list[tuple[float, float]]:
-        """The mean |a_h| and |a_s| at each pooling: how much the network takes from the fixed encoder."""
-        return [
-            (float(h.detach().abs().mean()), float(s.detach().abs().mean()))
-            for h, s in zip(self.a_h, self.a_s, strict=True)
-        ]
 
     def figures(self) -> dict[str, float]:
         """Mean and standard deviation over the channels of the weights at each pooling: a_h_1, a_h_1_std, a_s_1, ..."""

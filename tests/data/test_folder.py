@@ -155,6 +155,16 @@ def test_labelled_images_of_a_split(root: Path) -> None:
         FolderLabels(root, "test")
 
 
+def test_labelled_images_lie_in_the_folders_that_the_intrinsics_name(root: Path) -> None:
+    put(root / "masks" / "1.png", np.zeros((33, 41), np.uint8))
+    (root / "color").rename(root / "rgb")
+    (root / "classes.txt").write_text("floor\n")
+    about = json.loads((root / "intrinsics.json").read_text()) | {"color": "rgb", "labels": "masks"}
+    (root / "intrinsics.json").write_text(json.dumps(about))
+    images = FolderLabels(root)
+    assert images.ids() == ["1"] and images[0][0].shape == (33, 41, 3) and images.depth(0).shape == (33, 41)
+
+
 def test_a_real_sense_recording_is_read_in_place(shared_data: Path, tmp_path: Path) -> None:
     about = {"fx": 615, "fy": 615, "cx": 320, "cy": 240, "width": 640, "height": 480, "depth_scale": 0.001}
     (tmp_path / "camera.json").write_text(json.dumps({**about, "color": "rgb"}))

@@ -44,6 +44,12 @@ def test_more_classes_than_a_byte_counts_are_kept_apart(tmp_path: Path) -> None:
     assert [int(ImageFolder(tmp_path, "train")[index][1]) for index in (254, 255, 256, 299)] == [254, 255, 256, 299]
 
 
+def test_two_images_of_one_name_are_refused_and_none_is_lost(root: Path) -> None:
+    picture(root / "train" / "cat" / "1.jpg", 3)
+    with pytest.raises(ValueError, match="two files have the id 'train/cat/1'"):
+        ImageFolder(root, "train")
+
+
 def test_what_is_missing_is_one_sentence(root: Path) -> None:
     picture(root / "val" / "fox" / "1.png", 0)
     (root / "empty" / "cat").mkdir(parents=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from recorded import by_folder, encoded, label, put, room_frames
 
-from fastseg.data.redwood import PRIMESENSE, Redwood, read_camera, read_log
+from fastseg.data.redwood import PRIMESENSE, RECENT, Redwood, read_camera, read_log
 from fastseg.frames import Frame, FrameError
 
 FRAMES = room_frames()
@@ -120,6 +120,22 @@ def test_colour_alone_and_depth_alone_are_listed_and_missing(tmp_path: Path) -> 
     (tmp_path / "color" / "00001.jpg").unlink()
     assert Redwood(tmp_path).ids() == ["00000", "00001"]
     assert reason(tmp_path, "00000") == reason(tmp_path, "00001") == "missing"
+
+
+def test_a_recording_without_any_depth_is_listed_and_missing(tmp_path: Path) -> None:
+    write(tmp_path / "a")
+    put(tmp_path / "b" / "color" / "00000.jpg", FRAMES[0].image or b"")
+    assert Redwood(tmp_path).ids() == ["a/00000", "a/00001", "b/00000"]
+    assert reason(tmp_path, "b/00000") == "missing"
+
+
+def test_a_corpus_of_recordings_keeps_the_poses_of_few_in_memory(tmp_path: Path) -> None:
+    for scene in range(RECENT + 2):
+        write(tmp_path / str(scene))
+    source = Redwood(tmp_path)
+    for name in (*source.ids(), "0/00000"):
+        assert source.load(name).pose is not None
+    assert len(source._shared) == RECENT
 
 
 def test_a_folder_that_is_no_recording_says_what_was_looked_for(tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def test_a_list_cannot_lead_out_of_the_set(tmp_path: Path) -> None:
     put(tmp_path / "other.png", encoded(np.zeros((32, 48), np.uint8)))
     put(root / "train37.txt", "image/train/img-000001.jpg d ../other.png\n")
     with pytest.raises(FrameError, match="no frame id"):
-        sunrgbd_labels(root, "train")[0]
+        sunrgbd_labels(root, "train")
     put(root / "train37.txt", "image/train/img-000001.jpg\n")
     with pytest.raises(ValueError, match=r"train37\.txt: expected lines `image depth label`"):
         sunrgbd_labels(root, "train")

@@ -72,7 +72,7 @@ def test_an_encoder_learns_the_classes_of_whole_images(cifar: Path, tmp_path: Pa
 
 
 def test_top_one_and_top_five_count_the_ranks() -> None:
-    method = Classify("cifar100", Path("x"), Path("y"), batch=2)
+    method = Classify("cifar100", "x", Path("y"), batch=2)
     ranks = [0, 0, 3, 4, 5, 9]
 
     class Ranked(torch.nn.Module):
@@ -121,7 +121,9 @@ def test_a_killed_run_goes_on_to_the_same_bits(cifar: Path, tmp_path: Path) -> N
     from fastseg.methods import LoopConfig, OptimConfig
 
     loop, optim = LoopConfig(**found["loop"]), OptimConfig(lr=0.01, schedule="cosine")
-    method = Stopped("cifar100", cifar, broken, network=NETWORK, size="32x32", batch=4, steps=4, optim=optim, loop=loop)
+    method = Stopped(
+        "cifar100", str(cifar), broken, network=NETWORK, size="32x32", batch=4, steps=4, optim=optim, loop=loop
+    )
     assert main(method) == 128 + signal.SIGTERM
     assert _run(cifar, broken, "--resume") == 0 and _digest(straight) == _digest(broken)
 
@@ -210,3 +212,5 @@ def test_pixels_cannot_be_labelled_by_it(cifar: Path, tmp_path: Path, capsys: py
     assert "names whole images" in capsys.readouterr().err
     where = ["--data", "camvid", "--root", str(tmp_path)]
     assert evaluate(["--checkpoint", str(tmp_path / "out"), *where]) == 2
+    said = capsys.readouterr().err
+    assert "names whole images" in said and "--loop.eval_every" in said and not (tmp_path / "p").exists()

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from fastseg.checkpoint import load
+from fastseg.data.places import place
 from fastseg.data.shards import ShardWriter
 from fastseg.evaluate import cli as evaluate
 from fastseg.methods.hn import HN
@@ -47,25 +48,30 @@ def _row(index: int) -> dict[str, object]:
 
 
 def test_the_defaults_are_the_papers() -> None:
-    method = HN(Path("labels"), Path("run"))
+    method = HN("labels", Path("run"))
     assert (method.network, method.size, method.steps, method.batch) == ("segnet/vgg16_bn", "424x560", 200_000, 4)
     assert (method.optim.lr, method.optim.momentum, method.optim.weight_decay) == (1e-3, 0.9, 5e-4)
     assert method.optim.optimizer == "sgd"
 
 
-def test_several_label_runs_in_a_folder_are_one_set(shards: Path, tmp_path: Path) -> None:
-    (tmp_path / "runs").mkdir()
+def _two_runs(folder: Path) -> str:
+    """A folder of two label runs, a and b."""
     for name, own in (("b", "abc"), ("a", "abd")):
-        folder = tmp_path / "runs" / name / "labels"
-        folder.mkdir(parents=True)
+        labels = folder / name / "labels"
+        labels.mkdir(parents=True)
         hn = {"n_height": 2, "n_normal": 2, "height_edges": [0.5]}
-        with ShardWriter(folder / "00000.parquet", {"fingerprint": own, "hn": hn}) as writer:
+        with ShardWriter(labels / "00000.parquet", {"fingerprint": own, "hn": hn}) as writer:
             for index in range(2 if name == "a" else 3):
                 writer.add({**_row(index), "id": f"{name}/{index}"})
             writer.commit()
-    found = HN(tmp_path / "runs", tmp_path / "out").examples()
+    return str(folder)
+
+
+def test_several_label_runs_in_a_folder_are_one_set(shards: Path, tmp_path: Path) -> None:
+    found = HN(_two_runs(tmp_path / "runs"), tmp_path / "out").examples()
     assert found.ids() == ["a/0", "a/1", "b/0", "b/1", "b/2"] and len(found) == 5
-    assert (found[3][1] == HN(shards, tmp_path / "out").examples()[1][1]).all() and (found[-1][0] == found[4][0]).all()
+    alone = HN(str(shards), tmp_path / "out").examples()
+    assert (found[3][1] == alone[1][1]).all() and (found[-1][0] == found[4][0]).all()
     with pytest.raises(IndexError, match="index 5 is out of range"):
         found[5]
 
@@ -129,6 +135,19 @@ def test_a_folder_without_shards_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert "no label shards" in capsys.readouterr().err
 
 
+def test_shards_in_a_store_are_trained_and_scored_on(shards: Path, tmp_path: Path) -> None:
+    store = place("memory://hn-store/corpus/labels")
+    store.mkdir(parents=True)
+    (store / "00000.parquet").write_bytes((shards / "labels" / "00000.parquet").read_bytes())
+    root, out = ["--root", "memory://hn-store/corpus"], ["--out", str(tmp_path / "out")]
+    assert train(["hn", *root, *out, *FLAGS]) == 0
+    assert load(tmp_path / "out").record.config["root"] == "memory://hn-store/corpus"
+    assert train(["hn", *root, *out, *FLAGS, "--steps", "3", "--resume"]) == 0
+    scored = ["--checkpoint", str(tmp_path / "out"), "--data", "shards", "--device", "cpu", "--threads", "1"]
+    assert evaluate([*scored, *root]) == 0
+    assert evaluate([*scored, "--root", _two_runs(tmp_path / "runs")]) == 0
+
+
 def test_a_method_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert train(["hm"]) == 2 and "hn|segment|classify" in capsys.readouterr().err
     assert train(["--help"]) == 0 and "hn|segment|classify" in capsys.readouterr().out
@@ -138,5 +157,5 @@ def test_the_program_takes_a_configuration_as_an_object(shards: Path, tmp_path: 
     from fastseg.methods import LoopConfig
 
     loop = LoopConfig(device="cpu", workers=0, threads=1)
-    method = HN(shards, tmp_path / "out", network=NETWORK, size="32x48", steps=1, batch=2, loop=loop)
+    method = HN(str(shards), tmp_path / "out", network=NETWORK, size="32x48", steps=1, batch=2, loop=loop)
     assert main(method) == 0

@@ -34,7 +34,7 @@ RANGE = DepthConfig(nearest=0.5, farthest=10.0)
 
 
 def _method(supervision: str, out: Path, **changed: object) -> Monodepth:
-    fixed = {"root": Path("nowhere"), "out": out, "network": TINY, "size": "64x96", "batch": 2, "steps": 3}
+    fixed = {"root": "nowhere", "out": out, "network": TINY, "size": "64x96", "batch": 2, "steps": 3}
     fixed |= {"optim": OPTIM, "loop": LOOP, "depth": RANGE, "augment": NOTHING}
     return Monodepth(supervision, **{**fixed, **changed})  # type: ignore[arg-type]
 
@@ -69,7 +69,7 @@ class Planes:
 
 
 def test_the_defaults_are_the_papers() -> None:
-    method = Monodepth("video", Path("clips"), Path("run"))
+    method = Monodepth("video", "clips", Path("run"))
     assert (method.network, method.size, method.batch, method.steps) == ("skip/resnet18", "192x640", 12, 155_000)
     assert (method.optim.lr, method.optim.optimizer, method.optim.weight_decay) == (1e-4, "adamw", 0.0)  # = Adam
     assert method.optim.step_at == (116_250,) and method.optim.step_factor == 0.1

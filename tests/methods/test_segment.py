@@ -20,7 +20,7 @@ def _camvid(root: Path, count: int) -> Path:
 
 
 def test_the_defaults_are_the_papers() -> None:
-    method = Segment("camvid", Path("images"), Path("run"))
+    method = Segment("camvid", "images", Path("run"))
     assert (method.network, method.size, method.steps, method.batch) == ("segnet/vgg16_bn", "360x480", 40_000, 4)
     assert (method.optim.lr, method.optim.momentum, method.optim.weight_decay) == (1e-3, 0.9, 5e-4)
 
@@ -29,7 +29,7 @@ def test_a_few_images_are_drawn_by_the_seed(tmp_path: Path) -> None:
     images = _camvid(tmp_path, 3)
 
     def ids(seed: int, split: str = "train:2") -> list[str]:
-        return list(Segment("camvid", images, tmp_path / "out", split=split, seed=seed).examples().ids())
+        return list(Segment("camvid", str(images), tmp_path / "out", split=split, seed=seed).examples().ids())
 
     assert ids(0) == ids(0) and len(ids(0)) == 2
     assert len({tuple(ids(seed)) for seed in range(20)}) == 3

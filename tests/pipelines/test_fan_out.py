@@ -129,6 +129,34 @@ def test_a_changed_run_is_refused_and_the_change_named(
     assert snapshot(clean) == before
 
 
+@pytest.mark.parametrize("lost", ["finished", "started", "counts", "parts", "parts.code", "counts.labels"])
+def test_a_run_that_does_not_say_all_of_itself_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lost: str
+) -> None:
+    assert run(tmp_path) == 0
+    told = json.loads((tmp_path / "run.json").read_text())
+    above, _, name = lost.rpartition(".")
+    del (told[above] if above else told)[name]
+    (tmp_path / "run.json").write_text(json.dumps(told))
+    assert run(tmp_path) == 2
+    assert f"run.json is damaged (KeyError: '{name}')" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("left", [None, b"", b"PAR1 no manifest PAR1"])
+def test_a_changed_run_is_refused_also_without_its_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], left: bytes | None
+) -> None:
+    assert run(tmp_path) == 0
+    (tmp_path / "manifest.parquet").unlink()
+    if left is not None:
+        (tmp_path / "manifest.parquet").write_bytes(left)
+    assert run(tmp_path, toy_work.plan(21)) == 2
+    assert "was made by another run: its frames were others" in capsys.readouterr().err
+    assert run(tmp_path, toy_work.plan(stamp="2")) == 2
+    assert "was made by another run: its input files were others" in capsys.readouterr().err
+    assert run(tmp_path) == 0 and problems(tmp_path) == []
+
+
 def test_shards_without_their_run_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path) == 0
     (tmp_path / "run.json").write_text("{")

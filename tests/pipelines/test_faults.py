@@ -17,7 +17,7 @@ from toy_run import driver, rows, run, snapshot
 from fastseg.data import shards
 from fastseg.data.shard_check import check_shard
 from fastseg.verify import problems
-from pipelines import fan_out
+from pipelines import fan_out, guard
 from pipelines.lock import locked
 from pipelines.one_shard import Clock
 
@@ -154,3 +154,19 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytes
     (tmp_path / "labels" / f".shard-00000.parquet.{os.uname().nodename}.{os.getpid()}.tmp").mkdir(parents=True)
     assert run(tmp_path) == 1
     assert "cannot write" in (message := capsys.readouterr().err) and "Traceback" not in message
+
+
+def test_an_alarm_at_the_last_moment_leaves_no_watchdog_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rings(which: int, seconds: float) -> None:
+        if seconds == 0:  # just before the alarm is stopped
+            raise guard.FrameTimeoutError
+
+    stopped: list[bool] = []
+    before = signal.getsignal(signal.SIGALRM)
+    with monkeypatch.context() as patched:
+        patched.setattr(guard.signal, "setitimer", rings)
+        patched.setattr(guard.faulthandler, "dump_traceback_later", lambda *args, **options: None)
+        patched.setattr(guard.faulthandler, "cancel_dump_traceback_later", lambda: stopped.append(True))
+        with pytest.raises(guard.FrameTimeoutError), guard.deadline(1.0, own_process=True):
+            pass
+    assert stopped and signal.getsignal(signal.SIGALRM) == before

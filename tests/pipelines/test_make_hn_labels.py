@@ -125,6 +125,12 @@ def test_an_empty_folder_and_a_wrong_sample_are_refused(
         (["--workers", "-1"], "workers"),
         (["--tuning.max_reject", "1.5"], "max_reject"),
         (["--tuning.timeout_s", "0"], "timeout_s"),
+        (["--tuning.timeout_s", "1e10"], "timeout_s above 0 and at most 1e+06"),
+        (["--tuning.frame_mb", "0"], "frame_mb and worker_mb must be at least 1; got 0 and 600"),
+        (["--tuning.worker_mb", "-3"], "frame_mb and worker_mb must be at least 1; got 2048 and -3"),
+        (["--tuning.shard_size", "0"], "--tuning.shard_size must be at least 1; got 0"),
+        (["--tuning.seed", "-1", "--sample", "1"], "--tuning.seed must be at least 0; got -1"),
+        (["--address", "auto"], "--address auto needs workers; 0 of them run inline"),
     ],
 )
 def test_a_setting_that_suits_no_frame_is_refused_before_the_run_begins(

@@ -9,12 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipelines.train_on_ray import OnRay, divided
+from fastseg.methods.segment import Segment
+from pipelines import ray_session, train_on_ray
+from pipelines.train_on_ray import MISTAKE, RUN, OnRay, Outcome, _placed, divided, main
 
 pytest.importorskip("ray", reason="training over Ray needs the extra `ray`")
 pytestmark = pytest.mark.torch
@@ -43,6 +46,30 @@ def test_the_options_are_divided_between_ray_and_the_method() -> None:
     assert theirs == ["--batch", "6", "--loop.workers", "2", "--debug"]
     with pytest.raises(ValueError, match="--workers must be at least 1; got 0"):
         OnRay(workers=0)
+
+
+def test_workers_find_every_place_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hn").mkdir()
+    placed = _placed(OnRay(), Segment("rooms", "s3://bucket/rooms", Path("out"), init_from="hn"))
+    assert (placed.root, placed.out, placed.init_from) == ("s3://bucket/rooms", tmp_path / "out", str(tmp_path / "hn"))
+    fresh = _placed(OnRay(), Segment("rooms", "rooms", Path("out"), init_from="timm:resnet18"))
+    assert (fresh.root, fresh.init_from) == (str(tmp_path / "rooms"), "timm:resnet18")
+
+
+def test_what_a_killed_driver_left_is_no_mistake_of_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / RUN).mkdir()
+    (tmp_path / RUN / MISTAKE).write_text("squares/7 cannot be used")
+    seen: list[bool] = []
+
+    def trained(on: OnRay, method: Segment) -> Outcome:
+        seen.append((method.out / RUN / MISTAKE).exists())
+        return Outcome(0)
+
+    monkeypatch.setattr(ray_session, "ray_session", lambda *_: nullcontext())
+    monkeypatch.setattr(ray_session, "slots", lambda *_: 2)
+    monkeypatch.setattr(train_on_ray, "_trained", trained)
+    assert main(OnRay(), Segment("rooms", "rooms", tmp_path)) == 0 and seen == [False]
 
 
 @pytest.mark.slow
