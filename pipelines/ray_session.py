@@ -50,7 +50,7 @@ def ray_session(workers: int, address: str | None) -> Iterator[None]:
         environment["env_vars"]["PYTHONPATH"] = os.pathsep.join(folder for folder in sys.path if folder)
         options |= {"num_cpus": workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
         options |= {"address": "local", "_memory": available_memory()}
-        options["_system_config"] = NO_TASK_EVENTS
+        options["_system_config"] = dict(NO_TASK_EVENTS)  # Ray writes into it
     _connect(options, address)
     try:
         yield
