@@ -77,7 +77,7 @@ def kornia_loss(
     window = {"box3": 3, "box7": 7, "gauss11": 11}[kind]
 
     def between(image: Tensor) -> Tensor:
-        similar = ssim(target, image, window)
+        similar: Tensor = ssim(target, image, window)
         return (ALPHA / 2 * (1 - similar) + (1 - ALPHA) * (target - image).abs()).mean(1)
 
     count = sources.shape[1]

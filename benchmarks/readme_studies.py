@@ -31,7 +31,19 @@ def study(name: str, record: Mapping[str, Any]) -> list[str]:
         ours = [row for row in rows if row["variant"] == variant]
         cells = (_spread([row[score] for row in ours]) for score in scores)
         table.append(f"| {variant} | {len(ours)} | {' | '.join(cells)} |")
-    return [*table, "", f"Mean and deviation over seeds. From `{name}` {record['date'][:10]}."]
+    return [*table, "", f"{_plan(record)}Mean and deviation over seeds. From `{name}` {record['date'][:10]}."]
+
+
+def _plan(record: Mapping[str, Any]) -> str:
+    """What was trained and scored, where the record says it."""
+    plan = record.get("protocol", {}).get("segment")
+    if plan is None:
+        return ""
+    images = record["protocol"]["images"]
+    epochs = max(point["epoch"] for row in record["rows"] for point in row["curve"])
+    scored = f"scored on the {images['scored']} images of {record['protocol']['scored_on']}"
+    trained = f"{plan['data']}, {plan['network']} at {plan['size']}, {epochs:.0f} epochs of {images['train']} images"
+    return f"{trained}, {scored}. Variants that lie closer than their deviations are not told apart. "
 
 
 def percent(share: float) -> str:

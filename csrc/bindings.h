@@ -26,8 +26,8 @@ inline fs::DType dtype(const std::string& name) {
   return found->second;
 }
 
-// Where an array's elements lie: an address as it is, or the buffer of an object that has one, which the caller of Python
-// holds until the call is over. Null for an array without elements.
+// Where an array's elements lie: an address as it is, or the buffer of an object that has one, which the caller of
+// Python holds until the call is over. Null for an array without elements.
 inline void* memory(const py::handle& given) {
   if (PyLong_Check(given.ptr())) return reinterpret_cast<void*>(given.cast<std::uintptr_t>());
   Py_buffer buffer;

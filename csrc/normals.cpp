@@ -37,8 +37,8 @@ FS_CLONES void cross_lanes(const Cross& c, const Pinhole k, int radius, std::int
   for (std::int64_t u = 0; u < width; ++u) {
     const float here = c.here[u + radius];
     const Vec3f at = ray(k, static_cast<float>(static_cast<int>(u)), y), p = here * at;
-    const Vec3f n = cross_normal(at, c.here[u], c.here[u + 2 * radius], c.above[u + radius], c.below[u + radius], scale,
-                                 here > 0);
+    const Vec3f n =
+        cross_normal(at, c.here[u], c.here[u + 2 * radius], c.above[u + radius], c.below[u + radius], scale, here > 0);
     points[0][u] = p.x, points[1][u] = p.y, points[2][u] = p.z;
     out[0][u] = n.x, out[1][u] = n.y, out[2][u] = n.z;
   }

@@ -206,9 +206,9 @@ FS_HD void solve_holed(const Output& at, const RowPlan& plan, int from, int to) 
   for (int l = from; l < to; ++l) {
     const PlanePlaces places = plane_places(sums.n[o][l], sums.i[o][l], sums.j[o][l], sums.ii[o][l], sums.ij[o][l],
                                             sums.jj[o][l], s.fit.smallest);
-    const Vec3f normal = plane_normal<Squares>(places, sums.d[o][l], sums.id[o][l], sums.jd[o][l],
-                                               Squares ? sums.dd[o][l] : 0.f, 0, s.camera, s.fit, s.u(l), s.v,
-                                               centre[l] > 0);
+    const Vec3f normal =
+        plane_normal<Squares>(places, sums.d[o][l], sums.id[o][l], sums.jd[o][l], Squares ? sums.dd[o][l] : 0.f, 0,
+                              s.camera, s.fit, s.u(l), s.v, centre[l] > 0);
     x[l] = normal.x, y[l] = normal.y, z[l] = normal.z;
   }
 }

@@ -19,8 +19,8 @@ DepthImage image_of(const Array& depth, std::int64_t frame, float scale);
 // Metres of row v's columns [from, to), 0 where there is no measurement.
 void metres_row(const DepthImage& depth, std::int64_t v, std::int64_t from, std::int64_t to, float* z);
 
-// Asks for row v's columns [from, to) before they are needed, if the image has that row: what reads strips of rows jumps
-// from row to row, which the processor does not foresee.
+// Asks for row v's columns [from, to) before they are needed, if the image has that row: what reads strips of rows
+// jumps from row to row, which the processor does not foresee.
 void fetch_row(const DepthImage& depth, std::int64_t v, std::int64_t from, std::int64_t to);
 
 // The points of row v from its metres, NaN where there are none.

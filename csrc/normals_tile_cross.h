@@ -30,8 +30,7 @@ FS_KERNEL void cross_kernel(DepthFrames<T> depth, Rays rays, CrossScale scale, i
     depth.quad(here + rows, v + radius, p.u, below);
     depth.quad(here - radius, v, p.u - radius, left);
     depth.quad(here + radius, v, p.u + radius, right);
-    for (int k = 0; k < kQuad; ++k)
-      q.n[k] = quad_cross(rays, q, k, left[k], right[k], above[k], below[k], scale);
+    for (int k = 0; k < kQuad; ++k) q.n[k] = quad_cross(rays, q, k, left[k], right[k], above[k], below[k], scale);
     sink.put(counts, state, q);
   }
   sink.end(counts, p.frame, state);
@@ -41,7 +40,8 @@ template <class T, class Sink>
 void launch_cross(const Normals& a, Stream stream, const Sink& sink) {
   const Blocks blocks = quad_blocks(a.depth.shape[0], (a.depth.shape[1] + a.stride - 1) / a.stride, a.depth.shape[2]);
   launch(cross_kernel<T, Sink>, blocks.grid(), {kTileThreads}, 0, stream, depth_frames<T>(a.depth, a.scale),
-         rays_of(a.camera), cross_scale(a.camera, a.fit.radius), a.fit.radius, a.stride, static_cast<unsigned>(blocks.down), sink);
+         rays_of(a.camera), cross_scale(a.camera, a.fit.radius), a.fit.radius, a.stride,
+         static_cast<unsigned>(blocks.down), sink);
 }
 
 }  // namespace fs

@@ -86,7 +86,8 @@ class Plan:
         begun = self.record(task.name)
         if not begun:
             return False
-        absent = {} if task.program[0] == LABELS else defaults(TRAINED[task.program[1]])
+        method = TRAINED.get(task.program[-1])  # none for a label run: its own fingerprint guards it
+        absent = defaults(method) if method else {}
         for key, was, now in differing(begun["config"], task.config, FREE, absent):
             raise ValueError(
                 f"{task.name} was run with {key} {was!r}, and the study now says {now!r}: "

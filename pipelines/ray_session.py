@@ -50,7 +50,7 @@ def ray_session(workers: int, address: str | None) -> Iterator[None]:
         environment["env_vars"]["PYTHONPATH"] = os.pathsep.join(folder for folder in sys.path if folder)
         options |= {"num_cpus": workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
         options |= {"address": "local", "_memory": available_memory()}
-        options["_system_config"] = NO_TASK_EVENTS
+        options["_system_config"] = dict(NO_TASK_EVENTS)  # Ray writes into it
     _connect(options, address)
     try:
         yield
@@ -65,10 +65,19 @@ def _connect(options: dict[str, Any], address: str | None) -> None:
         _start(options)
         return
     try:
-        ray.init(**options)
+        _init(options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"no Ray cluster answers at {address}: {line}") from error
+
+
+def _init(options: dict[str, Any]) -> None:
+    """Connect. A process that had a Ray before may fail an assertion of Ray's own: what is left of the first clears."""
+    try:
+        ray.init(**options)
+    except AssertionError:
+        ray.shutdown()
+        ray.init(**options)
 
 
 def _start(options: dict[str, Any]) -> None:
@@ -78,7 +87,7 @@ def _start(options: dict[str, Any]) -> None:
     """
     for tries_left in (2, 1, 0):
         try:
-            ray.init(**options)
+            _init(options)
             return
         except Exception as error:  # Ray raises no type of its own here
             if tries_left == 0 or "timed out during startup" not in str(error):

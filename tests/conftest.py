@@ -31,8 +31,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that start a Ray in this process come last: its threads make the data workers that training forks crash."""
     if config.getoption("--emulator"):
         items[:] = [item for item in items if "device" in getattr(item, "fixturenames", ())]
+    items.sort(key=lambda item: "pipelines" in item.path.parts or item.name.startswith("test_ray_"))
 
 
 def _gpu() -> list[str]:

@@ -23,3 +23,13 @@ def test_a_study_shows_mean_and_deviation_of_each_variant(tmp_path: Path) -> Non
 
 def test_what_was_not_run_says_so(tmp_path: Path) -> None:
     assert lines(tmp_path)[0].endswith("not run.") and "study_hn_camvid: not run." in lines(tmp_path)
+
+
+def test_a_study_says_what_was_trained_and_scored() -> None:
+    plan = {"data": "camvid", "network": "linknet/resnet18", "size": "96x128"}
+    protocol = {"segment": plan, "images": {"train": 367, "scored": 101}, "scored_on": "val"}
+    rows = [row("a", 0, 0.1) | {"curve": [{"epoch": 1.0}, {"epoch": 5.0}]}]
+    told = study("study_x", {"date": "2026-01-02 10:00 UTC", "protocol": protocol, "rows": rows})[-1]
+    assert told.startswith(
+        "camvid, linknet/resnet18 at 96x128, 5 epochs of 367 images, scored on the 101 images of val."
+    )

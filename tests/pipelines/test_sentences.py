@@ -165,7 +165,7 @@ def test_verify_stopped_from_the_terminal_says_so(tmp_path: Path) -> None:
     from benchmarks.verify_scale import write_run
 
     write_run(tmp_path / "run", 30_000)
-    for wait in (0.0, 0.4):  # before and after its processes are up
+    for wait in (0.0, 0.1):  # before and after its processes are up
         process = started("fastseg.verify", str(tmp_path / "run"), "--workers", "2")
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         while len(children.read_text().split()) < 3:  # the workers, and what tracks their resources
