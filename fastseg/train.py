@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from fastseg.transfer import Transfer
 
 SURVEY = 2000
-METHODS: dict[str, type[HN] | type[Segment] | type[Classify] | type[Monodepth]] = {
-    HN.name: HN, Segment.name: Segment, Classify.name: Classify, Monodepth.name: Monodepth
-}  # fmt: skip
+Trained = HN | Segment | Classify | Monodepth
+METHODS: dict[str, type[Trained]] = {method.name: method for method in (HN, Segment, Classify, Monodepth)}
 
 
 def main(config: Method) -> int:

@@ -18,10 +18,7 @@ from typing import Any
 
 from fastseg.cli import run
 from fastseg.methods import Method
-from fastseg.methods.classify import Classify
-from fastseg.methods.hn import HN
-from fastseg.methods.segment import Segment
-from fastseg.train import METHODS
+from fastseg.train import METHODS, Trained
 
 RUN = ".ray"  # in the run's folder, while it trains: what Ray Train notes of it
 MISTAKE = "mistake.txt"  # there: the sentence of a mistake that one worker alone found
@@ -59,7 +56,7 @@ class Outcome:
     sentence: str = ""
 
 
-def main(on: OnRay, method: HN | Segment | Classify) -> int:
+def main(on: OnRay, method: Trained) -> int:
     """The exit code of training with `method` over Ray: that of `fastseg.train.fit`.
 
     ValueError: a mistake that the workers found. RankLostError: workers died more than `max_failures` times.
@@ -86,7 +83,7 @@ def main(on: OnRay, method: HN | Segment | Classify) -> int:
     return outcome.code
 
 
-def _placed(on: OnRay, method: HN | Segment | Classify) -> HN | Segment | Classify:
+def _placed(on: OnRay, method: Trained) -> Trained:
     """The method as the workers take it: places that do not depend on where they run, and the device they have."""
     from fastseg.resume import absolute
 
