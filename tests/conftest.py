@@ -31,10 +31,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that start a Ray in this process come last: its threads make the data workers that training forks crash."""
+    """A file's tests share a process (-n 2); those that start a Ray share one and come last.
+
+    The threads of a Ray make the data workers that training forks crash. The emulator's long run comes before them, so
+    that another process has it meanwhile.
+    """
     if config.getoption("--emulator"):
         items[:] = [item for item in items if "device" in getattr(item, "fixturenames", ())]
-    items.sort(key=lambda item: "pipelines" in item.path.parts or item.name.startswith("test_ray_"))
+    items.sort(key=lambda item: 2 if _starts_ray(item) else item.path.name == "test_emulator.py")
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ray" if _starts_ray(item) else str(item.path)))
+
+
+def _starts_ray(item: pytest.Item) -> bool:
+    return "pipelines" in item.path.parts or item.name.startswith("test_ray_")
 
 
 def _gpu() -> list[str]:

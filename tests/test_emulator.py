@@ -158,6 +158,6 @@ close(np.linalg.det(rotation), 1, 1e-5)
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_op_passes_its_tests_on_the_emulated_kernels() -> None:
-    done = _python("-m", "pytest", "tests/ops", "--emulator", "-m", "not torch", "-q", "-x", timeout=880)
+    done = _python("-m", "pytest", "tests/ops", "--emulator", "-m", "not torch", "-q", "-x", "-n", "0", timeout=880)
     no_tests_yet = 5
     assert done.returncode in (0, no_tests_yet), done.stdout[-6000:] + done.stderr[-6000:]
