@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseg.data.checks import Pose, checked_ids
-from fastseg.data.clip_pictures import check_order, motion
+from fastseg.data.clip_pictures import check_order, motion_of, reduced
 from fastseg.data.images import Color
 from fastseg.frames import Camera, FrameError
 
@@ -108,10 +108,13 @@ class RecordedClips(ABC):
     def moving(self, min_motion: float = MIN_MOTION) -> Self:
         """The same clips without those whose camera stands still: every picture is read once.
 
-        min_motion: a target stays when `motion` to one of its source frames is that share of the width or more.
+        min_motion: a target stays when one of its source frames moved by that share of the width or more (`motion`).
         Raises ValueError when none is left.
         """
-        kept = [target for index, target in enumerate(self._targets) if self._moves(index, min_motion)]
+        if not self.plan.offsets:
+            raise ValueError(f"{self.root}: a filter of static frames needs source frames; offsets is ()")
+        seen: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
+        kept = [target for target in self._targets if self._moves(target, min_motion, seen)]
         if not kept:
             least = f"expected motion of {min_motion:g} of the picture's width or more"
             raise ValueError(f"{self.root}: {least} in some of its {len(self)} clips; the camera stands still in all")
@@ -162,11 +165,18 @@ class RecordedClips(ABC):
         poses = [*known, *([pair] if pair is not None else [])]
         return np.stack(poses).astype(np.float32) if poses else None
 
-    def _moves(self, index: int, min_motion: float) -> bool:
-        if not self.plan.offsets:
-            raise ValueError(f"{self.root}: a filter of static frames needs source frames; offsets is ()")
-        read = self._read(index)
-        return any(motion(read[0], read[offset]) >= min_motion for offset in self.plan.offsets)
+    def _moves(
+        self, target: tuple[int, int], min_motion: float, seen: dict[tuple[int, int], npt.NDArray[np.float32]]
+    ) -> bool:
+        """Whether a target moves against a source; `seen` keeps the reduced pictures that the next targets need."""
+        r, place = target
+        for offset in sorted((0, *self.plan.offsets)):
+            at = (r, place + offset)
+            if at not in seen:
+                seen[at] = reduced(self.picture(self._recordings[r][place + offset]))
+        for known in [known for known in seen if known < (r, place - FARTHEST_OFFSET)]:
+            del seen[known]
+        return any(motion_of(seen[target], seen[r, place + offset]) >= min_motion for offset in self.plan.offsets)
 
     def _check_first(self) -> None:
         name, _ = self._names(0)

@@ -30,7 +30,7 @@ class ClipImages:
 
     def clip(
         self, index: int
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Camera, npt.NDArray[np.float32] | None]:
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Camera | None, npt.NDArray[np.float32] | None]:
         """The target, its source frames, their camera and poses, see `Clips`."""
         return self._clips.clip(index)
 
