@@ -20,6 +20,7 @@ from fastseg.frames import Camera, FrameError
 Clip = tuple[Color, Color, Camera | None, npt.NDArray[np.float32] | None]
 
 FARTHEST_OFFSET = 60
+FARTHEST_SOURCE_M = 10_000.0
 MOST_SOURCES = 4
 MIN_MOTION = 0.002  # share of the picture's width
 
@@ -163,6 +164,10 @@ class RecordedClips(ABC):
                 raise FrameError("missing", f"{self.root / name}: {NO_POSES}")
             return None
         poses = [*known, *([pair] if pair is not None else [])]
+        for pose in poses:
+            if not float(np.abs(pose).max()) < FARTHEST_SOURCE_M:
+                wanted = f"expected source frames within {FARTHEST_SOURCE_M:g} m of their target"
+                raise FrameError("type", f"{self.root / name}: {wanted}; its poses say {float(np.abs(pose).max()):g}")
         return np.stack(poses).astype(np.float32) if poses else None
 
     def _moves(

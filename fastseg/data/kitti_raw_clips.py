@@ -146,6 +146,10 @@ def read_stamps(path: Path) -> list[float]:
 
 def _rotation(numbers: list[float], path: Path, key: str) -> Pose:
     matrix = np.array(numbers, np.float64).reshape(3, 3) if len(numbers) == 9 else np.full((3, 3), np.nan)
-    if not float(np.abs(matrix.T @ matrix - np.eye(3)).max()) < MAX_SKEW:
+    if (
+        not np.isfinite(matrix).all()
+        or np.abs(matrix).max() > 2
+        or np.abs(matrix.T @ matrix - np.eye(3)).max() > MAX_SKEW
+    ):
         raise FrameError("intrinsics", f"{path}: expected {key}, a rotation of nine numbers; got {len(numbers)}")
     return matrix

@@ -73,7 +73,7 @@ class StereoClips(RecordedClips):
         Raises FrameError `missing`, `no-depth` (0 or NaN everywhere) or `type` (negative: the pair is swapped).
         """
         name, _ = self._names(index)
-        path = found(self.root / "disparity" / name, DISPARITY_ENDINGS, "disparity")
+        path = inside(found(self.root / "disparity" / name, DISPARITY_ENDINGS, "disparity"), self.root)
         stored = decode_depth(path)
         size = (self._camera.height, self._camera.width)
         check_size((stored.shape[0], stored.shape[1]), size, f"{path}: disparity", "camera in stereo.json")

@@ -68,6 +68,15 @@ def test_poses_are_given_where_known_left_out_when_learned_and_asked_for_when_ne
     assert missing.value.reason == "missing"
 
 
+def test_source_frames_in_another_town_are_refused() -> None:
+    class Jumping(Drawn):
+        def pose(self, name: str) -> np.ndarray | None:
+            return look(np.array([0, 0, 1e300 if name == "0/2" else 0]), 0.3, 0, 0)
+
+    with pytest.raises(FrameError, match="0/1: expected source frames within 10000 m of their target"):
+        Jumping(ClipPlan()).clip(0)
+
+
 def test_fewer_than_three_frames_are_no_clip() -> None:
     with pytest.raises(ValueError, match=r"expected a recording of 3 frames or more.*-1, 1; the longest has 2"):
         Drawn(ClipPlan(), (2, 1))
