@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from fastseg.data.checks import MAX_SKEW, Pose, check_size, exists, inside
-from fastseg.data.clips import ClipPlan
+from fastseg.data.clip_plan import ClipPlan
 from fastseg.data.folder import read_lines
 from fastseg.data.images import read_bytes
 from fastseg.data.kitti import CALIBRATION, projection, read_calibration

@@ -17,7 +17,8 @@ from typing import Any
 
 from fastseg.data.checks import check_size, existing_folder, is_folder
 from fastseg.data.clip_camera import read_lens
-from fastseg.data.clips import ClipPlan, RecordedClips
+from fastseg.data.clip_plan import ClipPlan
+from fastseg.data.clips import RecordedClips
 from fastseg.data.film import Film, FilmIndex, indexed
 from fastseg.data.folder_clips import in_order
 from fastseg.data.images import Color

@@ -15,7 +15,8 @@ import test_kitti_raw_clips
 import test_stereo_clips
 
 from fastseg.data.cityscapes_clips import CityscapesClips
-from fastseg.data.clips import ClipPlan, RecordedClips
+from fastseg.data.clip_plan import ClipPlan
+from fastseg.data.clips import RecordedClips
 from fastseg.data.folder_clips import FolderClips
 from fastseg.data.kitti_clips import KittiOdometry
 from fastseg.data.kitti_raw_clips import KittiRaw

@@ -10,8 +10,8 @@ import pytest
 from clip_kits import check_geometry, walk
 from recorded import encoded, put, room_frames
 
+from fastseg.data.clip_plan import ClipPlan
 from fastseg.data.clip_sources import CLIPS_TAKE, ClipSource, open_clips, with_depth
-from fastseg.data.clips import ClipPlan
 from fastseg.data.layouts import CLIPS
 from fastseg.data.room_clips import RoomClips
 from fastseg.data.sensor_clips import MeasuredTargets, SensorClips

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from clip_kits import check_geometry, walk
 
-from fastseg.data.clips import ClipPlan, RecordedClips, relative, runs
+from fastseg.data.clip_plan import ClipPlan, relative, runs
+from fastseg.data.clips import RecordedClips
 from fastseg.data.rooms import look
 from fastseg.frames import Camera, FrameError
 

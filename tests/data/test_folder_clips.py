@@ -10,7 +10,7 @@ from clip_kits import check_geometry, walk, warp_errors
 from recorded import encoded, put
 
 from fastseg.data.clip_camera import read_lens
-from fastseg.data.clips import ClipPlan
+from fastseg.data.clip_plan import ClipPlan
 from fastseg.data.folder_clips import FolderClips, in_order
 from fastseg.data.images import decode_depth
 from fastseg.frames import FrameError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from clip_kits import walk
 
-from fastseg.data.clips import ClipPlan
+from fastseg.data.clip_plan import ClipPlan
 from fastseg.data.film import Film, indexed
 from fastseg.data.video_clips import VideoClips
 from fastseg.frames import FrameError
