@@ -199,7 +199,7 @@ def augment(
 def augment_clip(
     image: Bytes,
     sources: npt.NDArray[np.uint8],
-    camera: Camera,
+    camera: Camera | None,
     poses: npt.NDArray[np.float32] | None,
     size: tuple[int, int],
     config: AugmentConfig,

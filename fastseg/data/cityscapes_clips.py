@@ -17,7 +17,8 @@ from pathlib import Path
 
 from fastseg.data.checks import Pose, check_id, existing_folder, found, inside, is_folder, stems
 from fastseg.data.cityscapes import read_camera
-from fastseg.data.clips import ClipPlan, RecordedClips, runs, shifted
+from fastseg.data.clip_plan import ClipPlan, runs, shifted
+from fastseg.data.clips import RecordedClips
 from fastseg.data.images import MAX_PICTURE_BYTES, Color, decode_color, read_bytes
 from fastseg.data.places import holding
 from fastseg.frames import Camera, FrameError

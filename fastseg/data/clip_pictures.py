@@ -19,15 +19,19 @@ def motion(first: Color, second: Color) -> float:
     pixels at 128 columns it says only that it is large. The mean of I2 - I1 (a change of exposure) is taken off first.
     Shape: both (H, W, 3) uint8. A picture without any edge gives 0, pictures of two sizes give inf.
     """
-    a, b = reduced(first), reduced(second)
-    if a.shape != b.shape:
+    return motion_of(reduced(first), reduced(second))
+
+
+def motion_of(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> float:
+    """The same of two pictures that are `reduced` already."""
+    if first.shape != second.shape:
         return float("inf")
-    if min(a.shape) < 2:
+    if min(first.shape) < 2:
         return 0.0
-    down, right = np.gradient(a)
+    down, right = np.gradient(first)
     slope = float(np.hypot(down, right).mean())
-    change = b - a
-    return float(np.abs(change - change.mean()).mean()) / slope / a.shape[1] if slope > 1e-3 else 0.0
+    change = second - first
+    return float(np.abs(change - change.mean()).mean()) / slope / first.shape[1] if slope > 1e-3 else 0.0
 
 
 def check_order(left: Color, right: Color, name: str) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal, assert_never
 
 from fastseg.data.cityscapes_clips import CityscapesClips
-from fastseg.data.clips import ClipPlan, RecordedClips
+from fastseg.data.clip_plan import ClipPlan
+from fastseg.data.clips import RecordedClips
 from fastseg.data.folder_clips import FolderClips
 from fastseg.data.kitti_clips import Cameras, KittiOdometry
 from fastseg.data.kitti_raw_clips import KittiRaw

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -13,50 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseg.data.checks import Pose, checked_ids
-from fastseg.data.clip_pictures import check_order, motion
+from fastseg.data.clip_pictures import check_order, motion_of, reduced
+from fastseg.data.clip_plan import FARTHEST_OFFSET, ClipPlan, relative
 from fastseg.data.images import Color
 from fastseg.frames import Camera, FrameError
 
 Clip = tuple[Color, Color, Camera | None, npt.NDArray[np.float32] | None]
 
-FARTHEST_OFFSET = 60
-MOST_SOURCES = 4
+FARTHEST_SOURCE_M = 10_000.0
 MIN_MOTION = 0.002  # share of the picture's width
-
-
-@dataclass(frozen=True)
-class ClipPlan:
-    """Which source frames a target gets, and with which poses.
-
-    offsets  places after the target in its recording: (-1, 1) are its neighbours, () none
-    stereo   the picture of the pair's other camera too, the last source, at its known pose
-    poses    "known": given where the recording has them; "needed": an error where it has none; "learned": left out
-    """
-
-    offsets: tuple[int, ...] = (-1, 1)
-    stereo: bool = False
-    poses: str = "known"
-
-    def __post_init__(self) -> None:
-        if len(set(self.offsets)) < len(self.offsets) or any(not 0 < abs(o) <= FARTHEST_OFFSET for o in self.offsets):
-            wanted = f"whole numbers from 1 to {FARTHEST_OFFSET}, before (-) or after the target, each once"
-            raise ValueError(f"offsets must be {wanted}; got {list(self.offsets)}")
-        if len(self.offsets) + self.stereo > MOST_SOURCES:
-            raise ValueError(f"a clip takes at most {MOST_SOURCES} sources; got {len(self.offsets) + self.stereo}")
-        if self.poses not in ("known", "needed", "learned"):
-            raise ValueError(f"poses must be known, needed or learned; got {self.poses!r}")
-        if self.stereo and self.poses == "learned":
-            raise ValueError("stereo clips have a known pose; poses must be known or needed, got 'learned'")
-
-    @property
-    def least(self) -> int:
-        """The frames that a recording must have for one clip."""
-        return 1 + max((0, *self.offsets)) - min((0, *self.offsets))
-
-    @property
-    def needs_poses(self) -> bool:
-        """Whether frames without poses are of no use: asked for, or known for the pair and so for all sources."""
-        return bool(self.offsets) and (self.poses == "needed" or self.stereo)
 
 
 class RecordedClips(ABC):
@@ -108,10 +72,13 @@ class RecordedClips(ABC):
     def moving(self, min_motion: float = MIN_MOTION) -> Self:
         """The same clips without those whose camera stands still: every picture is read once.
 
-        min_motion: a target stays when `motion` to one of its source frames is that share of the width or more.
+        min_motion: a target stays when one of its source frames moved by that share of the width or more (`motion`).
         Raises ValueError when none is left.
         """
-        kept = [target for index, target in enumerate(self._targets) if self._moves(index, min_motion)]
+        if not self.plan.offsets:
+            raise ValueError(f"{self.root}: a filter of static frames needs source frames; offsets is ()")
+        seen: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
+        kept = [target for target in self._targets if self._moves(target, min_motion, seen)]
         if not kept:
             least = f"expected motion of {min_motion:g} of the picture's width or more"
             raise ValueError(f"{self.root}: {least} in some of its {len(self)} clips; the camera stands still in all")
@@ -160,13 +127,24 @@ class RecordedClips(ABC):
                 raise FrameError("missing", f"{self.root / name}: {NO_POSES}")
             return None
         poses = [*known, *([pair] if pair is not None else [])]
+        for pose in poses:
+            if not float(np.abs(pose).max()) < FARTHEST_SOURCE_M:
+                wanted = f"expected source frames within {FARTHEST_SOURCE_M:g} m of their target"
+                raise FrameError("type", f"{self.root / name}: {wanted}; its poses say {float(np.abs(pose).max()):g}")
         return np.stack(poses).astype(np.float32) if poses else None
 
-    def _moves(self, index: int, min_motion: float) -> bool:
-        if not self.plan.offsets:
-            raise ValueError(f"{self.root}: a filter of static frames needs source frames; offsets is ()")
-        read = self._read(index)
-        return any(motion(read[0], read[offset]) >= min_motion for offset in self.plan.offsets)
+    def _moves(
+        self, target: tuple[int, int], min_motion: float, seen: dict[tuple[int, int], npt.NDArray[np.float32]]
+    ) -> bool:
+        """Whether a target moves against a source; `seen` keeps the reduced pictures that the next targets need."""
+        r, place = target
+        for offset in sorted((0, *self.plan.offsets)):
+            at = (r, place + offset)
+            if at not in seen:
+                seen[at] = reduced(self.picture(self._recordings[r][place + offset]))
+        for known in [known for known in seen if known < (r, place - FARTHEST_OFFSET)]:
+            del seen[known]
+        return any(motion_of(seen[target], seen[r, place + offset]) >= min_motion for offset in self.plan.offsets)
 
     def _check_first(self) -> None:
         name, _ = self._names(0)
@@ -196,39 +174,3 @@ def _check_one_size(target: Color, picture: Color, name: str, source: str) -> No
 
 
 NO_POSES = "expected a camera-to-world pose for each frame, which this supervision needs; there is none"
-
-
-def relative(target: Pose, source: Pose) -> Pose:
-    """`T_source_target` (4, 4) of two poses `T_world_target` and `T_world_source`: the source's inverse by the target.
-
-    The inverse is that of a rigid motion, [R^T, -R^T t].
-    """
-    inverse = np.eye(4)
-    inverse[:3, :3] = source[:3, :3].T
-    inverse[:3, 3] = -source[:3, :3].T @ source[:3, 3]
-    return inverse @ target
-
-
-def shifted(x: float, y: float = 0.0, z: float = 0.0) -> Pose:
-    """The (4, 4) pose that adds (x, y, z) metres to a point."""
-    pose = np.eye(4)
-    pose[:3, 3] = x, y, z
-    return pose
-
-
-def runs(names: Sequence[str], numbers: Sequence[int], times: Sequence[float] | None = None) -> list[list[str]]:
-    """The names (sorted by number) cut into recordings without gaps.
-
-    A gap is a number that does not follow the last, or a time more than half as long again after the last one as the
-    median. times: seconds of each name, or None.
-    """
-    steps = np.diff(np.asarray(times, np.float64)) if times is not None and len(times) > 1 else np.zeros(0)
-    longest = 1.5 * float(np.median(steps)) if steps.size else np.inf
-    found: list[list[str]] = []
-    for k, name in enumerate(names):
-        follows = k > 0 and numbers[k] == numbers[k - 1] + 1 and not (steps.size and steps[k - 1] > longest)
-        if follows:
-            found[-1].append(name)
-        else:
-            found.append([name])
-    return found

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from fastseg.data.checks import Pose, existing_folder, exists, found, inside, is_folder, read_pose, stems
 from fastseg.data.clip_camera import read_lens
-from fastseg.data.clips import ClipPlan, RecordedClips
+from fastseg.data.clip_plan import ClipPlan
+from fastseg.data.clips import RecordedClips
 from fastseg.data.folder import COLOR_ENDINGS, read_lines
 from fastseg.data.images import MAX_PICTURE_BYTES, Color, color_size, decode_color, read_bytes
 from fastseg.data.kitti_clips import row_pose

@@ -21,7 +21,8 @@ from typing import Literal
 import numpy as np
 
 from fastseg.data.checks import Pose, check_pose, existing_folder, exists, found, inside, stems
-from fastseg.data.clips import ClipPlan, RecordedClips, runs, shifted
+from fastseg.data.clip_plan import ClipPlan, runs, shifted
+from fastseg.data.clips import RecordedClips
 from fastseg.data.folder import read_lines
 from fastseg.data.images import MAX_PICTURE_BYTES, Color, decode_color, read_bytes
 from fastseg.data.intrinsics import pinhole

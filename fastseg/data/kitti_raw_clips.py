@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from fastseg.data.checks import MAX_SKEW, Pose, check_size, exists, inside
-from fastseg.data.clips import ClipPlan
+from fastseg.data.clip_plan import ClipPlan
 from fastseg.data.folder import read_lines
 from fastseg.data.images import read_bytes
 from fastseg.data.kitti import CALIBRATION, projection, read_calibration
@@ -146,6 +146,10 @@ def read_stamps(path: Path) -> list[float]:
 
 def _rotation(numbers: list[float], path: Path, key: str) -> Pose:
     matrix = np.array(numbers, np.float64).reshape(3, 3) if len(numbers) == 9 else np.full((3, 3), np.nan)
-    if not float(np.abs(matrix.T @ matrix - np.eye(3)).max()) < MAX_SKEW:
+    if (
+        not np.isfinite(matrix).all()
+        or np.abs(matrix).max() > 2
+        or np.abs(matrix.T @ matrix - np.eye(3)).max() > MAX_SKEW
+    ):
         raise FrameError("intrinsics", f"{path}: expected {key}, a rotation of nine numbers; got {len(numbers)}")
     return matrix

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseg.data.checks import Pose
-from fastseg.data.clips import ClipPlan, RecordedClips
+from fastseg.data.clip_plan import ClipPlan
+from fastseg.data.clips import RecordedClips
 from fastseg.data.images import Color
 from fastseg.data.labelled import metres
 from fastseg.data.rooms import RoomFrame, Rooms

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fastseg.data.checks import Pose
-from fastseg.data.clips import ClipPlan, RecordedClips
+from fastseg.data.clip_plan import ClipPlan
+from fastseg.data.clips import RecordedClips
 from fastseg.data.images import Color, decode_color
 from fastseg.data.labelled import metres
 from fastseg.data.sample import scene_of
-from fastseg.frames import Camera, Frame, FrameError, FrameSource
+from fastseg.frames import Camera, DepthClips, Frame, FrameError, FrameSource
 
 REMEMBERED = 4
+UNMEASURED = 255
 
 
 class SensorClips(RecordedClips):
@@ -69,3 +73,30 @@ class SensorClips(RecordedClips):
                 self._known.pop(next(iter(self._known)))
             self._known[name] = frame
         return self._known[name]
+
+
+class MeasuredTargets:
+    """The targets of clips with depth as LabelledFrames: the one class, `depth`, is what was measured, 255 the rest."""
+
+    class_names: ClassVar[Sequence[str]] = ("depth",)
+
+    def __init__(self, clips: DepthClips) -> None:
+        self._clips = clips
+
+    def ids(self) -> list[str]:
+        return self._clips.ids()
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, index: int) -> tuple[Color, Color]:
+        label = np.where(self.depth(index) > 0, 0, UNMEASURED).astype(np.uint8)
+        return self._clips.clip(index)[0], label
+
+    def depth(self, index: int) -> npt.NDArray[np.float32]:
+        """(H, W) float32 metres, 0 = no measurement; FrameError as the clips'."""
+        return self._clips.depth(index)
+
+    def camera(self, index: int) -> Camera | None:
+        """The target's camera, None when it is not known."""
+        return self._clips.clip(index)[2]

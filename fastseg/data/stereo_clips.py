@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseg.data.checks import Pose, check_size, existing_folder, found, inside, is_folder, stems
-from fastseg.data.clips import ClipPlan, RecordedClips, shifted
+from fastseg.data.clip_plan import ClipPlan, shifted
+from fastseg.data.clips import RecordedClips
 from fastseg.data.folder import COLOR_ENDINGS
 from fastseg.data.images import MAX_PICTURE_BYTES, Color, decode_color, decode_depth, read_bytes
 from fastseg.data.intrinsics import NUMBERS, named, number, read_json
@@ -73,7 +74,7 @@ class StereoClips(RecordedClips):
         Raises FrameError `missing`, `no-depth` (0 or NaN everywhere) or `type` (negative: the pair is swapped).
         """
         name, _ = self._names(index)
-        path = found(self.root / "disparity" / name, DISPARITY_ENDINGS, "disparity")
+        path = inside(found(self.root / "disparity" / name, DISPARITY_ENDINGS, "disparity"), self.root)
         stored = decode_depth(path)
         size = (self._camera.height, self._camera.width)
         check_size((stored.shape[0], stored.shape[1]), size, f"{path}: disparity", "camera in stereo.json")

@@ -15,9 +15,10 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from fastseg.data.checks import existing_folder, is_folder
+from fastseg.data.checks import check_size, existing_folder, is_folder
 from fastseg.data.clip_camera import read_lens
-from fastseg.data.clips import ClipPlan, RecordedClips
+from fastseg.data.clip_plan import ClipPlan
+from fastseg.data.clips import RecordedClips
 from fastseg.data.film import Film, FilmIndex, indexed
 from fastseg.data.folder_clips import in_order
 from fastseg.data.images import Color
@@ -46,8 +47,10 @@ class VideoClips(RecordedClips):
         self._films: dict[str, FilmIndex] = {name: indexed(self.root / name) for name in names}
         self._open: OrderedDict[str, Film] = OrderedDict()
         self._lens = lens
+        first = self._films[names[0]].size
         for name, film in self._films.items():
             lens.camera(film.size, str(self.root / name))
+            check_size(film.size, first, f"{self.root / name}: video", f"first one, {names[0]}")
         recordings = [[f"{name}/{k:06d}" for k in range(len(film.times))] for name, film in self._films.items()]
         super().__init__(self.root, recordings, plan or ClipPlan())
 

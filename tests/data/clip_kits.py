@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastseg.data.clips import shifted
+from fastseg.data.clip_plan import shifted
 from fastseg.data.rooms import RoomFrame, make_room, render, room_camera, room_path
 from fastseg.frames import Camera
 

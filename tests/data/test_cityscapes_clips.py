@@ -9,7 +9,7 @@ from clip_kits import BASELINE, check_geometry, walk
 from recorded import encoded, put
 
 from fastseg.data.cityscapes_clips import CityscapesClips
-from fastseg.data.clips import ClipPlan
+from fastseg.data.clip_plan import ClipPlan
 from fastseg.frames import FrameError
 
 CITY = "train/aachen/aachen_000007"

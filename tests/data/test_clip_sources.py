@@ -10,13 +10,13 @@ import pytest
 from clip_kits import check_geometry, walk
 from recorded import encoded, put, room_frames
 
-from fastseg.data.clip_sources import CLIPS_TAKE, ClipSource, open_clips
-from fastseg.data.clips import ClipPlan
+from fastseg.data.clip_plan import ClipPlan
+from fastseg.data.clip_sources import CLIPS_TAKE, ClipSource, open_clips, with_depth
 from fastseg.data.layouts import CLIPS
 from fastseg.data.room_clips import RoomClips
-from fastseg.data.sensor_clips import SensorClips
+from fastseg.data.sensor_clips import MeasuredTargets, SensorClips
 from fastseg.data.sources import open_source
-from fastseg.frames import DepthClips, Frame, FrameError
+from fastseg.frames import DepthClips, Frame, FrameError, LabelledFrames
 
 
 def write_recording(root: Path) -> Path:
@@ -80,6 +80,20 @@ def test_a_recording_is_sensor_supervised_frame_by_frame_or_with_its_neighbours(
     target, sources, camera, poses = clips.clip(1)
     np.testing.assert_array_equal(clips.depth(1), walk().left[2].depth)
     check_geometry(target, sources, camera, poses, clips.depth(1))
+
+
+def test_measured_targets_are_labelled_frames(tmp_path: Path) -> None:
+    write_recording(tmp_path)
+    hole = walk().left[0].depth.copy()
+    hole[:7] = np.nan
+    np.save(tmp_path / "depth" / "a" / "0.npy", hole)
+    frames: LabelledFrames = MeasuredTargets(with_depth(open_clips("frames", tmp_path)))
+    image, label = frames[0]
+    np.testing.assert_array_equal(image, walk().left[0].color)
+    assert len(frames) == 5 and frames.ids()[0] == "a/0" and frames.camera(0) == walk().camera
+    assert (label[:7] == 255).all() and not label[7:].any() and not frames.depth(0)[:7].any()
+    with pytest.raises(ValueError, match=r"expected clips with measured depth.*; FolderClips have none"):
+        with_depth(open_clips("folder", tmp_path))
 
 
 def test_depth_that_is_zero_or_nan_everywhere_and_frames_without_colour_are_refused(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from clip_kits import check_geometry, walk
 
-from fastseg.data.clips import ClipPlan, RecordedClips, relative, runs
+from fastseg.data.clip_plan import ClipPlan, relative, runs
+from fastseg.data.clips import RecordedClips
 from fastseg.data.rooms import look
 from fastseg.frames import Camera, FrameError
 
@@ -68,6 +69,15 @@ def test_poses_are_given_where_known_left_out_when_learned_and_asked_for_when_ne
     assert missing.value.reason == "missing"
 
 
+def test_source_frames_in_another_town_are_refused() -> None:
+    class Jumping(Drawn):
+        def pose(self, name: str) -> np.ndarray | None:
+            return look(np.array([0, 0, 1e300 if name == "0/2" else 0]), 0.3, 0, 0)
+
+    with pytest.raises(FrameError, match="0/1: expected source frames within 10000 m of their target"):
+        Jumping(ClipPlan()).clip(0)
+
+
 def test_fewer_than_three_frames_are_no_clip() -> None:
     with pytest.raises(ValueError, match=r"expected a recording of 3 frames or more.*-1, 1; the longest has 2"):
         Drawn(ClipPlan(), (2, 1))
@@ -107,7 +117,10 @@ def test_static_frames_are_left_out() -> None:
             return super().picture(f"0/{place}")
 
     clips = Halting(ClipPlan(), (8, 4))
+    read: list[str] = []
+    clips.picture = lambda name: (read.append(name), Halting.picture(clips, name))[1]  # type: ignore[method-assign]
     moving = clips.moving()
+    assert len(read) == len(set(read)) == 12
     assert moving.ids() == ["0/1", "0/2", "0/3", "1/1", "1/2"] and len(clips) == 8
     np.testing.assert_array_equal(moving.clip(3)[0], clips.clip(6)[0])
     with pytest.raises(ValueError, match="the camera stands still in all"):

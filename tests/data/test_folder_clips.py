@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clip_kits import check_geometry, walk
+from clip_kits import check_geometry, walk, warp_errors
 from recorded import encoded, put
 
 from fastseg.data.clip_camera import read_lens
-from fastseg.data.clips import ClipPlan
+from fastseg.data.clip_plan import ClipPlan
 from fastseg.data.folder_clips import FolderClips, in_order
+from fastseg.data.images import decode_depth
 from fastseg.frames import FrameError
 
 NUMBERS = ",".join(str(v) for v in (walk().camera.fx, walk().camera.fy, walk().camera.cx, walk().camera.cy))
@@ -109,6 +110,12 @@ def test_driving_frames_have_their_rows_of_the_poses(shared_data: Path) -> None:
     given = "240.976,244.717,203.544,63.052"
     clips = FolderClips(shared_data / "kitti00_a" / "rgb", intrinsics=given)
     assert len(clips) == 398
-    target, _, camera, poses = clips.clip(9)
+    target, sources, camera, poses = clips.clip(29)
     assert target.shape == (128, 416, 3) and camera is not None and poses is not None
-    assert poses[0, 2, 3] > 0.3 and poses[1, 2, 3] < -0.3  # the frame before is behind: points lie further ahead of it
+    assert poses[0, 2, 3] > 0.3 and poses[1, 2, 3] < -0.3  # towards the frame before, points lie further ahead
+    predicted = decode_depth(shared_data / "kitti00_a" / "depth_pred" / "000030.png")
+    for source, pose in zip(sources, poses, strict=True):  # 0.002: the best scale by the data's own README
+        warped, still = warp_errors(target, source, camera, pose, predicted * np.float32(0.002))
+        assert warped < 0.7 * still, (warped, still)
+        back, _ = warp_errors(target, source, camera, np.linalg.inv(pose), predicted * np.float32(0.002))
+        assert back > still

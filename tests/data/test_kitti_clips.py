@@ -8,7 +8,7 @@ import pytest
 from clip_kits import BASELINE, WIDTH, check_geometry, walk
 from recorded import encoded, put
 
-from fastseg.data.clips import ClipPlan
+from fastseg.data.clip_plan import ClipPlan
 from fastseg.data.kitti_clips import KittiOdometry, read_times
 from fastseg.frames import FrameError
 

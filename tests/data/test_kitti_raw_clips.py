@@ -8,7 +8,7 @@ import pytest
 from clip_kits import BASELINE, HEIGHT, WIDTH, check_geometry, walk
 from recorded import encoded, put
 
-from fastseg.data.clips import ClipPlan
+from fastseg.data.clip_plan import ClipPlan
 from fastseg.data.kitti_raw_clips import EARTH_M, KittiRaw, read_stamps, unit_pose
 from fastseg.frames import FrameError
 

@@ -9,7 +9,7 @@ import pytest
 from clip_kits import BASELINE, HEIGHT, WIDTH, check_geometry, walk, warp_errors
 from recorded import encoded, put
 
-from fastseg.data.clips import ClipPlan
+from fastseg.data.clip_plan import ClipPlan
 from fastseg.data.stereo_clips import StereoClips, checked_disparity
 from fastseg.frames import FrameError
 

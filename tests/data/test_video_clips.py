@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from clip_kits import walk
 
-from fastseg.data.clips import ClipPlan
+from fastseg.data.clip_plan import ClipPlan
 from fastseg.data.film import Film, indexed
 from fastseg.data.video_clips import VideoClips
 from fastseg.frames import FrameError
@@ -27,14 +27,16 @@ def frame(number: int, height: int = 48, width: int = 64) -> np.ndarray:
     return np.broadcast_to(ramp, (height, width, 3)).astype(np.uint8)
 
 
-def write(path: Path, codec: str = "libx264", times: list[int] | None = None, frames: int = FRAMES) -> Path:
+def write(
+    path: Path, codec: str = "libx264", times: list[int] | None = None, frames: int = FRAMES, width: int = 64
+) -> Path:
     """A video of `frame(0)`, `frame(1)`, ..., one each 40 ms or at `times`, key frames every ten."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream(codec, rate=25)
-        stream.width, stream.height, stream.pix_fmt, stream.codec_context.gop_size = 64, 48, "yuv420p", 10
+        stream.width, stream.height, stream.pix_fmt, stream.codec_context.gop_size = width, 48, "yuv420p", 10
         stream.codec_context.time_base = Fraction(1, 25)
         for k in range(frames):
-            picture = av.VideoFrame.from_ndarray(frame(k), format="rgb24")
+            picture = av.VideoFrame.from_ndarray(frame(k, width=width), format="rgb24")
             picture.pts, picture.time_base = times[k] if times else k, Fraction(1, 25)
             out.mux(stream.encode(picture))
         out.mux(stream.encode())
@@ -74,6 +76,9 @@ def test_a_folder_of_videos_is_a_recording_each(tmp_path: Path) -> None:
     clips = VideoClips(tmp_path, intrinsics="learn")
     assert [name[:-7] for name in clips.ids()] == ["b2.mp4"] * 3 + ["b10.mkv"] * 3
     assert clips.clip(4)[2] is None and number_of(clips.clip(4)[0]) == 2
+    write(tmp_path / "c.mp4", frames=5, width=80)
+    with pytest.raises(FrameError, match=r"c\.mp4: video must be 64x48 as the first one, b2\.mp4; got 80x48"):
+        VideoClips(tmp_path, intrinsics="learn")
 
 
 def test_a_video_without_a_camera_names_the_three_ways(tmp_path: Path) -> None:
