@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal, cast
 
 from fastseg.data.augment import AugmentConfig
 from fastseg.data.batches import Batch, Recipe, Scene, batches
-from fastseg.data.clip_sources import ClipSource
 from fastseg.data.clip_plan import ClipPlan
+from fastseg.data.clip_sources import ClipSource
 from fastseg.data.sources import Reader
 from fastseg.frames import LabelledImages
 from fastseg.methods import LoopConfig, OptimConfig, Start, check_training, parse_size
