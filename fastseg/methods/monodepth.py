@@ -59,7 +59,9 @@ class ClipConfig:
     offsets     of video and stereo: places of the source frames after the target; empty = [-1,1], or none beside the
                 pair's. Those of stereo need known poses
     pair        of stereo: the picture of the other camera is a source frame
-    intrinsics  of folder and video: a file, or fx,fy,cx,cy; empty = what lies beside the pictures
+    intrinsics  of folder and video: a file, or fx,fy,cx,cy; empty = what lies beside the pictures. Of any source, when
+                one camera took its video: `learn`, or `learn:START` from a file or fx,fy,cx,cy on; `learn` alone begins
+                at a view of 60 degrees
     cameras     of KITTI: colour or grey; empty = colour
     split       of cityscapes and frames; empty = all, or the reader's own
     min_motion  above 0, clips whose camera moves by less than this share of the width are left out
@@ -73,6 +75,13 @@ class ClipConfig:
     cameras: Literal["", "colour", "grey"] = ""
     split: str = ""
     min_motion: float = 0.0
+
+    @property
+    def learns(self) -> bool:
+        """Whether the camera is to be learned."""
+        from fastseg.data.clip_camera import to_learn
+
+        return to_learn(self.intrinsics)
 
 
 def _optim() -> OptimConfig:
@@ -128,17 +137,26 @@ class Monodepth:
             raise ValueError("loop.eval_every is for segment: there are no classes to evaluate while learning depth")
         if self.optim.class_weights != "none":
             raise ValueError("optim.class_weights is for classes; depth has none")
+        if self.clips.learns and (self.supervision != "video" or self.augment.rotate):
+            got = f"{self.supervision} and {self.augment.rotate:g}"
+            raise ValueError(f"clips.intrinsics learn goes with supervision video and augment.rotate 0; got {got}")
 
     def examples(self) -> LabelledImages:
         """The clips at `root`, with their depth, poses or neither, as the supervision asks."""
+        from fastseg.data.clip_camera import LEARN, StartedClips, start_lens
         from fastseg.data.clip_sources import open_clips, with_depth
         from fastseg.data.unlabelled import ClipImages, MeasuredImages
 
-        found, take = self.clips, {"intrinsics": self.clips.intrinsics, "cameras": self.clips.cameras}
+        found, camera = self.clips, self.clips.intrinsics
+        if found.learns:  # only these two must be told that they need none
+            camera = LEARN if found.source in ("folder", "video") else ""
+        take = {"intrinsics": camera, "cameras": found.cameras}
         given: dict[str, Any] = {name: value for name, value in {**take, "split": found.split}.items() if value}
         if found.source == "frames":
             given["reader"] = found.reader
         clips = open_clips(found.source, self.root, self._plan(), min_motion=found.min_motion, **given)
+        if found.learns:
+            return ClipImages(StartedClips(clips, start_lens(found.intrinsics)))
         return MeasuredImages(with_depth(clips)) if self.supervision == "sensor" else ClipImages(clips)
 
     def _plan(self) -> ClipPlan:
@@ -154,10 +172,14 @@ class Monodepth:
         return None
 
     def build(self, classes: int) -> Start:
-        """The network with its disparity heads and, of video, the network of the camera's motion as its `pose`."""
+        """The network with its disparity heads and, of video, the network of the camera's motion as its `pose`.
+
+        Where the camera is to be learned, that one has it.
+        """
         from fastseg.methods.start import start
 
-        kind = "depth-pose" if self.supervision == "video" else "depth"
+        pose = "depth-camera" if self.clips.learns else "depth-pose"
+        kind = pose if self.supervision == "video" else "depth"
         return start(f"{kind}/{self.network}", classes, self.seed, self.init_from)
 
     def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
