@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from fastseg.checkpoint import Checkpoint
 from fastseg.data.augment import Normalisation
 from fastseg.tensors import Module, Tensor
+
+if TYPE_CHECKING:
+    from fastseg.inference import Views
 
 Limits = tuple[float, float]
 
@@ -34,6 +38,12 @@ def depth_limits(found: Checkpoint) -> Limits:
 def in_metres(found: Checkpoint) -> bool:
     """Whether its depth is in metres: video alone teaches it up to one unknown factor."""
     return found.record.config.get("supervision") != "video"
+
+
+def check_views(views: Views, found: Checkpoint) -> None:
+    """None; ValueError for looks that a depth network does not take."""
+    if views.scales != (1.0,) or views.window:
+        raise ValueError(f"--views of a depth network are flips alone; {found.path} predicts depth")
 
 
 def depth_alone(found: Checkpoint) -> Checkpoint:

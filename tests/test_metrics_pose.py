@@ -59,7 +59,9 @@ def test_a_camera_taken_to_stand_still_has_the_error_of_its_path() -> None:
 def test_the_error_of_a_turn_is_its_angle() -> None:
     poses = _arc(turn=3.0)
     assert pose_scores(poses, _steps(_arc(turn=5.5))).rotation_deg == pytest.approx(2.5)
-    assert rotation_angle_deg(_turn(1e-6)) == pytest.approx(1e-6) and rotation_angle_deg(_turn(179)) == pytest.approx(179)
+    assert rotation_angle_deg(_turn(1e-6)) == pytest.approx(1e-6) and rotation_angle_deg(_turn(179)) == pytest.approx(
+        179
+    )
 
 
 def test_steps_lead_back_to_the_poses() -> None:

@@ -10,11 +10,11 @@ from fastseg.data.clip_sources import open_clips, with_depth
 from fastseg.data.sources import Reader
 from fastseg.data.unlabelled import MeasuredImages
 
-Measured = Literal[Reader, "stereo"]
-MEASURED: tuple[str, ...] = get_args(Measured)
+WithDepth = Literal[Reader, "stereo"]
+WITH_DEPTH: tuple[str, ...] = get_args(WithDepth)
 
 
-def open_measured(name: Measured, root: Path | str, split: str = "") -> MeasuredImages:
+def open_measured(name: WithDepth, root: Path | str, split: str = "") -> MeasuredImages:
     """The images at `root` with their depth: the frames of a reader, rooms as walked through, pairs with disparity.
 
     split: what the reader takes (nyuv2, cityscapes); empty = all.
