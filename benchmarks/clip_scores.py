@@ -1,8 +1,8 @@
 """How well depth and motion explain clips of video that were not trained on: `explained`, `motion`, `agreement`.
 
-photometric     mean over the pixels that the source frame shows of alpha (1 - SSIM) / 2 + (1 - alpha) |I - I'|, alpha
-                0.85, 3x3 windows, colours in [0, 1], every source frame of every target; beside it the same error of
-                the same pixels of the source frame as it is (`unwarped`)
+photometric     mean over the pixels whose 3x3 windows the source frame shows of alpha (1 - SSIM) / 2 + (1 - alpha)
+                |I - I'|, alpha 0.85, 3x3 windows, colours in [0, 1], every source frame of every target; beside it the
+                same error of the same pixels of the source frame as it is (`unwarped`)
 inconsistency   mean |z - d| / (z + d): z the depth of a target's point in the source camera, d the depth predicted for
                 the source frame where the point lands (Bian et al., 2019). A constant depth is consistent, too: read it
                 beside the photometric error
@@ -11,9 +11,9 @@ motion          `fastseg.metrics_pose.PoseScores` of the predicted steps from fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ from fastseg.metrics_pose import pose_scores
 from fastseg.nets import disparities
 from fastseg.nets.depth import depth_of
 from fastseg.ops.photometric import photometric_loss, warp
+
+Predict = Callable[[Tensor], Tensor]  # an image (1, 3, h, w) in [0, 1] -> depth (1, h, w)
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Learned:
-    """A depth network and the network of the camera's motion, in evaluation mode; `scale` multiplies both."""
+    """A depth network and the network of the camera's motion, in evaluation mode."""
 
     net: nn.Module
     normalisation: Normalisation
@@ -135,7 +137,7 @@ def pairs(clips: Clips, size: tuple[int, int]) -> Iterator[Pair]:
         numbers = torch.tensor([[small.fx, small.fy, small.cx, small.cy]])
         for at, source in enumerate(sources):
             pose = None if poses is None else torch.from_numpy(poses[at])[None]
-            yield Pair(_tensor(target, size), _tensor(source, size), numbers, small, pose)
+            yield Pair(tensor_of(target, size), tensor_of(source, size), numbers, small, pose)
 
 
 def explained(clips: Clips, size: tuple[int, int], geometry: Geometry) -> dict[str, float]:
@@ -143,12 +145,15 @@ def explained(clips: Clips, size: tuple[int, int], geometry: Geometry) -> dict[s
 
     seen    the share of the targets' pixels that the source frame shows
     """
-    sums, pixels, inconsistent, compared, every = np.zeros(2), 0, 0.0, 0, 0
+    sums, pixels, inconsistent, compared, every = [0.0, 0.0], 0, 0.0, 0, 0
     for pair in pairs(clips, size):
         depth, there, pose = geometry(pair)
-        valid = warp(pair.source, depth, pair.camera, pose, padding="zeros")[1].bool()
+        valid = _whole(warp(pair.source, depth, pair.camera, pose, padding="zeros")[1].bool())
         still = _error(pair, torch.ones_like(depth), torch.eye(4)[None])
-        sums += [float(error[valid].sum()) for error in (_error(pair, depth, pose), still)]
+        sums = [
+            known + float(error[valid].sum())
+            for known, error in zip(sums, (_error(pair, depth, pose), still), strict=True)
+        ]
         pixels, every = pixels + int(valid.sum()), every + valid.numel()
         if there is not None:
             apart = _apart(pair, depth, there, pose)[valid]
@@ -168,9 +173,21 @@ def motion(clips: RecordedClips, first: int, size: tuple[int, int], learned: Lea
     return asdict(pose_scores(np.stack(true), np.stack(steps).astype(np.float64)))
 
 
+def triples(clips: Clips, size: tuple[int, int], learned: Learned) -> dict[str, float]:
+    """The mean PoseScores of the three frames of each clip, whose source frames are one before and one after."""
+    found = []
+    seen = list(pairs(clips, size))
+    for back, ahead in zip(seen[::2], seen[1::2], strict=True):
+        assert back.pose is not None and ahead.pose is not None
+        true = np.stack([np.eye(4), *np.linalg.inv([each.pose[0].double().numpy() for each in (back, ahead)])])
+        steps = [learned.pose(each.target, each.source)[0].double().numpy() for each in (back, ahead)]
+        found.append(asdict(pose_scores(true[[1, 0, 2]], np.stack([np.linalg.inv(steps[0]), steps[1]]), 3)))
+    return {name: float(np.mean([each[name] for each in found])) for name in found[0]} | {"snippets": len(found)}
+
+
 def agreement(
     pictures: Sequence[npt.NDArray[np.uint8]], depths: Sequence[npt.NDArray[np.float32]], size: tuple[int, int],
-    predict: Any, *, median: bool, farthest: float = 80.0,
+    predict: Predict, *, median: bool, farthest: float = 80.0,
 ) -> dict[str, float]:  # fmt: skip
     """DepthScores of `predict` (image (1, 3, h, w) in [0, 1] -> depth (1, h, w)) against depth maps of the pictures.
 
@@ -178,14 +195,20 @@ def agreement(
     """
     sums = DepthSums(farthest=farthest, median_scaling=median)
     for picture, depth in zip(pictures, depths, strict=True):
-        found = predict(_tensor(picture, size))[None]
+        found = predict(tensor_of(picture, size))[None]
         grown = 1 / nn.functional.interpolate(1 / found, depth.shape, mode="bilinear", align_corners=False)
         sums.add(depth, grown[0, 0].numpy())
     return asdict(sums.scores())
 
 
-def _tensor(picture: npt.NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
+def tensor_of(picture: npt.NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
+    """(1, 3, h, w) in [0, 1] of a picture (H, W, 3)."""
     return (resized(picture, size).float() / 255)[None]
+
+
+def _whole(valid: Tensor) -> Tensor:
+    """Where all of a 3x3 window counts, for what does not is black in SSIM; beyond the border everything counts."""
+    return ~nn.functional.max_pool2d((~valid)[:, None].float(), 3, 1, 1)[:, 0].bool()
 
 
 def _error(pair: Pair, depth: Tensor, pose: Tensor) -> Tensor:

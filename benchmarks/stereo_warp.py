@@ -68,7 +68,7 @@ def warped(folder: Path, disparity: Floats) -> Warped:
     np.save(folder / "disparity" / "pair.npy", disparity)
     clips = StereoClips(folder)
     left, sources, camera, poses = clips.clip(0)
-    assert poses is not None
+    assert poses is not None and camera is not None
     planes = (torch.from_numpy(np.moveaxis(each, 2, 0).copy())[None] for each in (left, sources[0]))
     target, source = (each.float() / 255 for each in planes)
     depth = torch.from_numpy(clips.depth(0).copy())[None]
