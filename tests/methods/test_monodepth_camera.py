@@ -128,10 +128,10 @@ def test_an_uncalibrated_folder_of_frames_is_learned_from_60_degrees_on(walk: Wa
 
 def test_what_cannot_be_learned_is_refused_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     learn = ClipConfig(intrinsics="learn:90,90,48,32")
-    with pytest.raises(ValueError, match="learn goes with supervision video and augment.rotate 0; got video and 3"):
+    with pytest.raises(ValueError, match=r"learn goes with supervision video and augment\.rotate 0; got video and 3"):
         _method(tmp_path, augment=replace(NOTHING, rotate=3.0), clips=learn)
-    with pytest.raises(ValueError, match=r"learn goes with supervision video and augment.rotate 0; got stereo"):
-        Monodepth("stereo", "nowhere", tmp_path, clips=learn)
+    with pytest.raises(ValueError, match=r"learn goes with supervision video and augment\.rotate 0; got stereo"):
+        Monodepth("stereo", root="nowhere", out=tmp_path, clips=learn)
     (tmp_path / "rooms.json").write_text(json.dumps({"seed": 1, "count": 8, "views": 8, "height": 48, "width": 64}))
     flags = ["--root", str(tmp_path), "--out", str(tmp_path / "run"), "--clips.source", "rooms"]
     for start, words in {"": "starts from a file or fx,fy,cx,cy", "1,2": "fx,fy,cx,cy", "1,1,9,9": "focal"}.items():
