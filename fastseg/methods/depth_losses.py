@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -50,13 +51,19 @@ def sensor_loss(disparities: list[Tensor], scene: Scene, settings: DepthSettings
 
 
 def clip_loss(
-    disparities: list[Tensor], scene: Scene, labels: Tensor, settings: DepthSettings, pose: nn.Module | None
+    disparities: list[Tensor],
+    scene: Scene,
+    labels: Tensor,
+    settings: DepthSettings,
+    pose: nn.Module | None,
+    compare: Callable[..., tuple[Tensor, ...]] = photometric_loss,
 ) -> Tensor:
     """The mean over scales s of  mean_p pe_s(p) + w 2^-s smoothness_s,  a float32 scalar.
 
     pe_s      photometric error of the depth of scale s at full resolution, its mean over the labelled pixels (labels
               (N, H, W), 255 = not seen), 0 where no source frame shows the pixel
     pose      the network of T_source_target, and of the camera where it has a lens; None = scene.poses are known
+    compare   what finds pe, called as `photometric_loss`
 
     ValueError: a scene without frames, camera or poses.
     """
@@ -68,7 +75,7 @@ def clip_loss(
     kept = (labels == 0).float()
     terms = []
     for scale, (depth, disparity) in enumerate(zip(_depths(disparities, scene, settings), disparities, strict=True)):
-        error = photometric_loss(
+        error = compare(
             target, sources, depth, camera, poses, ssim=settings.ssim, alpha=settings.alpha,
             padding=settings.padding, reduce=settings.reduce, automask=settings.automask,
         )[0]  # fmt: skip
