@@ -17,9 +17,9 @@ from rich.table import Table
 from fastseg.checkpoint import Checkpoint
 from fastseg.cli import run
 from fastseg.data.augment import Normalisation, resized
-from fastseg.data.sources import Labelled
+from fastseg.data.label_maps import LabelPictures, LabelSource, open_labels
 from fastseg.frames import LabelledImages, LabelledInstances
-from fastseg.inference import Views, check_labels_pixels, predictions, restored
+from fastseg.inference import Views, check_labels_pixels, predictions, reads_labels, restored
 from fastseg.metrics import Counts, Floats, Scores
 from fastseg.tensors import Module
 
@@ -32,7 +32,8 @@ class Evaluate:
     """Score a checkpoint on a split.
 
     checkpoint      a checkpoint folder, or a run's folder (its last good one)
-    data            the data set; shards = the HN-labels of a label run
+    data            the data set; shards = the HN-labels of a label run; labels = label maps without images, for a label
+                    autoencoder, whose reconstruction is scored at the size that it sees
     root            where it lies: a folder, or a place in a store
     split           of the data set
     json            a file for the scores: miou, global_accuracy, class_accuracy, per_class, protocol
@@ -48,7 +49,7 @@ class Evaluate:
     """
 
     checkpoint: Path
-    data: Labelled | Literal["shards"]
+    data: LabelSource
     root: str
     split: str = "val"
     json: Path | None = None
@@ -81,12 +82,14 @@ def main(config: Evaluate) -> int:
         check_writable(config.json)
     found = load(config.checkpoint)
     check_labels_pixels(found)
-    examples = _open(config)
+    examples = open_labels(config.data, config.root, config.split)
     names, device = found.record.classes, chosen_device(config.device)
     check_classes_agree(found, examples)
     check_chosen(config.classes, names)
     things = instance_counts(examples, config.data) if config.instances else None
     size = parse_size(config.size) if config.size else found.record.size
+    if reads_labels(found):
+        examples = LabelPictures(examples, size)
     dtype = DTYPES.get(chosen_precision(config.precision, device))
     net = restored(found).to(device)
     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
@@ -132,16 +135,6 @@ def check_writable(path: Path) -> None:
 
 def _plain(config: Evaluate) -> dict[str, Any]:
     return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()}
-
-
-def _open(config: Evaluate) -> LabelledImages:
-    if config.data == "shards":
-        from fastseg.data.hn_runs import open_runs
-
-        return open_runs(config.root)
-    from fastseg.data.sources import open_labelled
-
-    return open_labelled(config.data, config.root, config.split)
 
 
 def check_classes_agree(found: Checkpoint, examples: LabelledImages) -> None:

@@ -53,6 +53,22 @@ def check_labels_pixels(found: Checkpoint) -> None:
         )
 
 
+def reads_labels(found: Checkpoint) -> bool:
+    """Whether the checkpoint's network takes label maps, not images."""
+    from fastseg.nets import LABELS
+
+    return found.record.network.startswith(f"{LABELS}/")
+
+
+def check_reads_images(found: Checkpoint) -> None:
+    """None; ValueError for the checkpoint of a label autoencoder."""
+    if reads_labels(found):
+        raise ValueError(
+            f"{found.path}: its network takes label maps (train label-autoencoder), not images; `fastseg evaluate` "
+            "scores it"
+        )
+
+
 def restored(found: Checkpoint) -> Module:
     """The checkpoint's network with its weights, in evaluation mode, on the CPU."""
     from fastseg.nets import build_network

@@ -54,12 +54,13 @@ class Predict:
 def main(config: Predict) -> int:
     """0 when everything was segmented, 1 when some images could not be read (each is named)."""
     from fastseg.checkpoint import load
-    from fastseg.inference import check_labels_pixels
+    from fastseg.inference import check_labels_pixels, check_reads_images
 
     found = _inputs(config.input)
     _check_out(config, found)
     checkpoint = load(config.checkpoint)
     check_labels_pixels(checkpoint)
+    check_reads_images(checkpoint)
     names = checkpoint.record.classes
     segment = segmenter(config, checkpoint)
     config.out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Train a network: `python -m fastseg.train hn|segment|classify|monodepth --root ... --out ...`."""
+"""Train a network: `python -m fastseg.train METHOD --root ... --out ...`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from fastseg.methods.classify import Classify
 from fastseg.methods.hn import HN
 from fastseg.methods.monodepth import Monodepth
 from fastseg.methods.segment import Few, Segment
+from fastseg.methods.structure import LabelStructure
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from fastseg.transfer import Transfer
 
 SURVEY = 2000
-Trained = HN | Segment | Classify | Monodepth
-METHODS: dict[str, type[Trained]] = {method.name: method for method in (HN, Segment, Classify, Monodepth)}
+Trained = HN | Segment | Classify | Monodepth | LabelStructure
+METHODS: dict[str, type[Trained]] = {
+    method.name: method for method in (HN, Segment, Classify, Monodepth, LabelStructure)
+}
 
 
 def main(config: Method) -> int:

@@ -15,6 +15,7 @@ from fastseg.nets.depth import SCALES, SkipNet, skip
 from fastseg.nets.fcn import fcn
 from fastseg.nets.features import Features, Network, features
 from fastseg.nets.hypercolumn import hypercolumn
+from fastseg.nets.label_autoencoder import label_autoencoder
 from fastseg.nets.ocr import hrnet_stages, ocrnet
 from fastseg.nets.pose import PoseNet
 from fastseg.nets.published import published, unknown
@@ -29,7 +30,7 @@ OURS: dict[str, Callable[[str, int], nn.Module]] = {
     "segnet": segnet, "hypercolumn": hypercolumn, "fcn": fcn, "ocrnet": ocrnet, "skip": skip
 }  # fmt: skip
 STITCHED: dict[str, Share] = {"stitched": "channel", "stitched-scalar": "scalar"}
-CLASSIFY, DEPTH, DEPTH_POSE = "classify", "depth", "depth-pose"
+CLASSIFY, DEPTH, DEPTH_POSE, LABELS = "classify", "depth", "depth-pose", "label-autoencoder"
 ENCODER = "vgg16_bn"  # of `segnet` alone
 
 
@@ -43,6 +44,7 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
             `classify/` before any of them: its encoder alone, with logits (N, classes) of whole images (Classifier)
             `depth/` before any of them: one output, for `disparities`; skip has its four scales then
             `depth-pose/` before any of them: the same with a PoseNet as its `pose`, which `forward` leaves alone
+            `label-autoencoder/128`, or 32 or 256: of label maps (LabelAutoencoder)
     seed    of the initial weights; the global generator is left as it was
 
     ValueError: a name that is not known, or classes < 1.
@@ -50,6 +52,10 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
     if classes < 1:
         raise ValueError(f"a network needs at least one class; got {classes}")
     kind, _, plain = name.partition("/")
+    if kind == LABELS:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return label_autoencoder(plain, classes)
     if kind in (DEPTH, DEPTH_POSE) and plain:
         return _depth_network(plain, classes, seed, output_stride, kind == DEPTH_POSE)
     if kind in STITCHED:
