@@ -99,10 +99,12 @@ def _fit(method: Method, examples: LabelledImages, validation: LabelledImages | 
 
 def _save(state: Run, names: tuple[str, ...], fingerprint: str) -> None:
     """None, once the first process has saved: no other goes on, or ends, before."""
+    from fastseg.methods.regulariser import keep_proof
     from fastseg.resume import save_run
 
     if state.group.first:
         save_run(state, names, fingerprint)
+        keep_proof(state.net, state.method.out)
     state.group.wait()
 
 
@@ -121,6 +123,11 @@ def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: t
         begun = replace(method, init_from=str(found.path)).build(len(examples.class_names))  # type: ignore[type-var]
     else:
         begun = method.build(len(examples.class_names))
+    if begun.class_names and begun.class_names != tuple(examples.class_names):
+        raise ValueError(
+            f"the label autoencoder was trained on the classes {', '.join(begun.class_names)}, and these images have "
+            f"{', '.join(examples.class_names)}"
+        )
     if begun.transfer is not None and found is None and group.first:
         _report(begun.transfer, method.out)
     weight = median_frequency_weights(pixels).to(group.device) if method.optim.class_weights == "median" else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from fastseg.nets.segnet import SegNet, segnet
 
 __all__ = [
     "Classifier", "CrossStitch", "Features", "SegNet", "blocks", "build_network", "classifier_keys", "disparities",
-    "encoder_blocks", "encoder_name", "features", "freeze", "logits", "scored", "stride", "unknown",
+    "encoder_blocks", "encoder_name", "features", "freeze", "logits", "looked", "scored", "stride", "unknown",
 ]  # fmt: skip
 
 OURS: dict[str, Callable[[str, int], nn.Module]] = {
@@ -123,8 +124,15 @@ def scored(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
     """`logits`, and those of the network's own second classifier where it has one: what training minimises over."""
     if not isinstance(net, Network):
         return logits(net, images), None
-    found = net.features(_padded(net, images))
-    return _cropped(found.logits, images), None if found.auxiliary is None else _cropped(found.auxiliary, images)
+    found = looked(net, images)
+    return found.logits, found.auxiliary
+
+
+def looked(net: nn.Module, images: Tensor) -> Features:
+    """The features of normalised images (N, 3, H, W) of any size; of the logits alone the padding is cropped away."""
+    found = features(net, _padded(net, images))
+    second = None if found.auxiliary is None else _cropped(found.auxiliary, images)
+    return replace(found, logits=_cropped(found.logits, images), auxiliary=second)
 
 
 def disparities(net: nn.Module, images: Tensor) -> list[Tensor]:

@@ -35,14 +35,21 @@ class Encoded(NamedTuple):
 
 
 class LabelEncoder(nn.Module):
-    """3x3 convolutions with ReLU, conv1 to conv5, 2x2 max-pooling between them; one-hot labels in."""
+    """3x3 convolutions with ReLU, conv1 to conv5, 2x2 max-pooling between them, of labels (N, H, W) integer.
+
+    classes   a value that is no class is void: none of its one-hot channels is set; so is what pads the map at the
+              right and bottom
+    """
 
     def __init__(self, widths: tuple[int, ...], classes: int) -> None:
         super().__init__()
+        self.widths, self.classes = widths, classes
         pairs = zip((classes, *widths), widths, strict=False)
         self.convolutions = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairs)
 
-    def forward(self, hot: Tensor) -> Encoded:
+    def forward(self, labels: Tensor) -> Encoded:
+        height, width = labels.shape[-2:]
+        hot = functional.pad(one_hot(labels, self.classes), (0, -width % CELL, 0, -height % CELL))
         maps: list[Tensor] = []
         for convolution in self.convolutions:
             x = functional.max_pool2d(maps[-1], 2) if maps else hot
@@ -58,6 +65,7 @@ class LabelDecoder(nn.Module):
 
     def __init__(self, widths: tuple[int, ...], classes: int) -> None:
         super().__init__()
+        self.widths = widths
         pairs = zip(widths[::-1], (*widths[-2::-1], classes), strict=True)
         self.convolutions = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairs)
 
@@ -72,29 +80,21 @@ class LabelAutoencoder(nn.Module):
     """Logits (N, classes, H, W) of label maps, which come as every network's images do.
 
     encoder, decoder   see LabelEncoder, LabelDecoder
-    classes            a value of the map that is no class is void: none of its one-hot channels is set
     """
 
     def __init__(self, widths: tuple[int, ...], classes: int) -> None:
         super().__init__()
         self.encoder, self.decoder = LabelEncoder(widths, classes), LabelDecoder(widths, classes)
-        self.widths, self.classes = widths, classes
+        self.classes = classes
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 assert layer.bias is not None, "every convolution here has one"
                 nn.init.zeros_(layer.bias)
 
-    def encoded(self, labels: Tensor) -> Encoded:
-        """The encoder's activations for labels (N, H, W) integer; void is padded at the right and bottom."""
-        height, width = labels.shape[-2:]
-        hot = one_hot(labels, self.classes).to(next(self.parameters()).dtype)
-        found: Encoded = self.encoder(functional.pad(hot, (0, -width % CELL, 0, -height % CELL)))
-        return found
-
     def reconstructed(self, labels: Tensor) -> Tensor:
         """Logits (N, classes, H, W) of labels (N, H, W) integer."""
-        found: Tensor = self.decoder(self.encoded(labels).bottleneck)
+        found: Tensor = self.decoder(self.encoder(labels).bottleneck)
         return found[..., : labels.shape[-2], : labels.shape[-1]]
 
     def forward(self, images: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.torch
 @pytest.mark.parametrize("widths", ["32", "128", "256"])
 def test_the_bottleneck_is_a_sixteenth_and_the_widths_are_the_papers(widths: str) -> None:
     net = label_autoencoder(widths, 5)
-    found = net.encoded(torch.zeros(1, 256, 256, dtype=torch.uint8))
+    found = net.encoder(torch.zeros(1, 256, 256, dtype=torch.uint8))
     assert found.bottleneck.shape == (1, int(widths), 16, 16)
     middle = 32 if widths == "32" else 128
     assert found.conv1.shape == (1, 32, 256, 256) and found.conv3.shape == (1, middle, 64, 64)
@@ -33,7 +33,7 @@ def test_void_is_all_zero_and_so_is_what_is_no_class() -> None:
 def test_maps_of_any_size_come_back_at_theirs(size: tuple[int, int]) -> None:
     net = label_autoencoder("32", 4)
     assert net.reconstructed(torch.zeros(2, *size, dtype=torch.uint8)).shape == (2, 4, *size)
-    assert net.encoded(torch.zeros(2, *size)).bottleneck.shape[-2:] == bottleneck_size(size)
+    assert net.encoder(torch.zeros(2, *size)).bottleneck.shape[-2:] == bottleneck_size(size)
 
 
 def test_a_network_by_name_takes_maps_as_pictures() -> None:
