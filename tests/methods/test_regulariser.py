@@ -116,7 +116,7 @@ def test_the_loss_is_the_networks_and_the_weighted_branches(network: str, autoen
 def test_the_gradient_reaches_the_network_through_the_frozen_decoder(autoencoder: str) -> None:
     config, (images, labels) = _config(autoencoder), _batch()
     net = _branched(config)
-    first = next(net.encoder.parameters())  # type: ignore[union-attr, operator]
+    first = next(net.encoder.parameters())  # type: ignore[union-attr]
     both = torch.autograd.grad(regularised_loss(net, images, labels, None, config), first)[0]
     plain = torch.autograd.grad(cross_entropy(net, images, labels, None), first)[0]
     assert not torch.allclose(both, plain)
