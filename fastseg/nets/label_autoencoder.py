@@ -122,10 +122,17 @@ def bottleneck_size(size: tuple[int, ...]) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def cleaned(net: LabelAutoencoder, labels: Tensor) -> Tensor:
-    """Labels (N, H, W) uint8 as the autoencoder tells them; what was void stays void.
+def cleaned(net: LabelAutoencoder, labels: Tensor, size: tuple[int, int], doubt: float, void: bool = False) -> Tensor:
+    """Labels (N, H, W) uint8 without those that the autoencoder gives a probability below `doubt`.
 
-    labels   (N, H, W) uint8, 255 = void
+    labels   (N, H, W) uint8, 255 = void, which stays
+    size     (h, w) that the autoencoder knows; labels are seen at it, and its logits grown to the labels' own
+    void     a doubted label becomes 255; else the likeliest class
     """
-    found = net.reconstructed(labels).argmax(1).to(torch.uint8)
-    return found.where(labels < net.classes, labels)
+    seen = functional.interpolate(labels[:, None].float(), list(size), mode="nearest-exact")[:, 0]
+    logits = net.reconstructed(seen.to(torch.uint8))
+    likely = functional.interpolate(logits, list(labels.shape[-2:]), mode="bilinear", align_corners=False).softmax(1)
+    given = likely.gather(1, labels.long().clamp_max(net.classes - 1)[:, None])[:, 0]
+    doubted = (labels < net.classes) & (given < doubt)
+    other = torch.full_like(labels, 255) if void else likely.argmax(1).to(torch.uint8)
+    return other.where(doubted, labels)

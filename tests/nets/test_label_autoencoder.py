@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from fastseg.data.label_maps import AS_THEY_ARE
 from fastseg.nets import build_network, logits
@@ -46,8 +47,18 @@ def test_a_network_by_name_takes_maps_as_pictures() -> None:
         build_network("label-autoencoder/64", 4)
 
 
-def test_what_is_void_stays_void_when_labels_are_cleaned() -> None:
-    net, labels = label_autoencoder("32", 4), torch.randint(0, 4, (1, 32, 32), dtype=torch.uint8)
+def test_only_doubted_labels_change_and_what_is_void_stays_void() -> None:
+    net, labels = label_autoencoder("32", 4), torch.randint(0, 4, (1, 64, 48), dtype=torch.uint8)
     labels[0, :5] = 255
-    found = cleaned(net, labels)
+    assert torch.equal(cleaned(net, labels, (64, 48), 0.0), labels)
+    found = cleaned(net, labels, (32, 32), 1.1)
     assert (found[0, :5] == 255).all() and (found[0, 5:] < 4).all() and found.dtype == torch.uint8
+    likely = functional.interpolate(net.reconstructed(_at(labels, (32, 32))), (64, 48), mode="bilinear").argmax(1)
+    assert torch.equal(found[0, 5:].long(), likely[0, 5:])
+    some, none = (cleaned(net, labels, (64, 48), 0.2, void) for void in (False, True))
+    changed = (some != labels) | (none != labels)
+    assert (none[changed] == 255).all() and (some[~changed] == labels[~changed]).all() and changed.any()
+
+
+def _at(labels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return functional.interpolate(labels[:, None].float(), size, mode="nearest-exact")[:, 0].to(torch.uint8)
