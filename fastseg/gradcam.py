@@ -56,7 +56,7 @@ def layer_of(net: nn.Module, name: str) -> nn.Module:
             known = f"0 to {len(parts) - 1}, or -1 for the last"
             raise ValueError(f"layer {name}: the encoder has {len(parts)} blocks, {known}")
         return parts[int(name)][-1]
-    modules = dict(net.named_modules())
+    modules: dict[str, nn.Module] = dict(net.named_modules())
     if not name or name not in modules:
         top = ", ".join(each for each, _ in net.named_children())
         raise ValueError(f"layer {name!r}: the network has no such module; it begins with {top}")
