@@ -14,6 +14,7 @@ from fastseg.nets.cross_stitch import CrossStitch, Share, cross_stitch
 from fastseg.nets.depth import SCALES, SkipNet, skip
 from fastseg.nets.fcn import fcn
 from fastseg.nets.features import Features, Network, features
+from fastseg.nets.gating_net import gated
 from fastseg.nets.hypercolumn import hypercolumn
 from fastseg.nets.ocr import hrnet_stages, ocrnet
 from fastseg.nets.pose import PoseNet
@@ -29,7 +30,7 @@ OURS: dict[str, Callable[[str, int], nn.Module]] = {
     "segnet": segnet, "hypercolumn": hypercolumn, "fcn": fcn, "ocrnet": ocrnet, "skip": skip
 }  # fmt: skip
 STITCHED: dict[str, Share] = {"stitched": "channel", "stitched-scalar": "scalar"}
-CLASSIFY, DEPTH, DEPTH_POSE = "classify", "depth", "depth-pose"
+CLASSIFY, DEPTH, DEPTH_POSE, GATED = "classify", "depth", "depth-pose", "gated"
 ENCODER = "vgg16_bn"  # of `segnet` alone
 
 
@@ -43,6 +44,7 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
             `classify/` before any of them: its encoder alone, with logits (N, classes) of whole images (Classifier)
             `depth/` before any of them: one output, for `disparities`; skip has its four scales then
             `depth-pose/` before any of them: the same with a PoseNet as its `pose`, which `forward` leaves alone
+            `gated-WORDS/` before an encoder, or any decoder/encoder: a head with depth-aware gates (GatedNet)
     seed    of the initial weights; the global generator is left as it was
 
     ValueError: a name that is not known, or classes < 1.
@@ -59,6 +61,10 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return classifier(whole, blocks(whole), classes)
+    if kind.partition("-")[0] == GATED and plain:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return gated(name, classes, lambda inner: build_network(inner, 1, seed, output_stride))
     decoder, slash, encoder = name.partition("/")
     if decoder != "segnet" and not (slash and encoder):
         raise ValueError(f"a network is named decoder/encoder, as in deeplabv3/resnet50 or segnet; got {name!r}")
