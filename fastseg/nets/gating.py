@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +106,7 @@ class GatedConv(nn.Module):
 
     def forward(self, x: Tensor, gate: Tensor) -> Tensor:
         """gate: float (N, B, h, w), or in evaluation branch numbers (N, h, w) uint8."""
-        weight = self.weight.unflatten(2, (-1, 3, 3))
+        weight = self.weight.reshape(len(self.weight), len(self.weight[0]), -1, 3, 3)
         if torch.compiler.is_exporting():
             return self._dense(x, weight, gate)
         learning = self.norms[0].training
@@ -115,9 +115,8 @@ class GatedConv(nn.Module):
         scale, shift = self.folded()
         kernels = weight[0] if len(weight) < len(self.dilations) else weight
         hard = self.hard or not gate.is_floating_point()
-        return gated_dilated_conv2d(
-            x, kernels, gate, self.dilations, scale=scale, shift=shift, relu=True, hard=hard
-        )  # fmt: skip
+        options: dict[str, Any] = {"scale": scale, "shift": shift, "relu": True, "hard": hard}
+        return cast(Tensor, gated_dilated_conv2d(x, kernels, gate, self.dilations, **options))
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Batch-norm in evaluation as scale and shift (B, width): gamma / sqrt(v + eps) and beta - m scale."""
@@ -149,10 +148,12 @@ class GatedConv(nn.Module):
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, pixels: int, shared: bool) -> None:
         count = pixels * (torch.distributed.get_world_size() if shared else 1)
-        for norm, m, v in zip(self.norms, mean, variance * (count / (count - 1)), strict=True):
-            norm.num_batches_tracked.add_(1)  # type: ignore[union-attr, operator]
-            norm.running_mean.lerp_(m, norm.momentum)  # type: ignore[union-attr, operator]
-            norm.running_var.lerp_(v, norm.momentum)  # type: ignore[union-attr, operator]
+        for k, norm in enumerate(cast("list[nn.BatchNorm2d]", list(self.norms))):
+            tracked, means, variances = norm.num_batches_tracked, norm.running_mean, norm.running_var
+            assert tracked is not None and means is not None and variances is not None and norm.momentum is not None
+            tracked.add_(1)
+            means.lerp_(mean[k], norm.momentum)
+            variances.lerp_(variance[k] * (count / (count - 1)), norm.momentum)
 
     def _dense(self, x: Tensor, weight: Tensor, gate: Tensor) -> Tensor:
         """The same from operators that every exporter knows."""
