@@ -62,7 +62,7 @@ def autoencoder(config: Config, width: int, out: Path) -> str:
     from fastseg.train import fit
 
     loop = LoopConfig(device="cpu", workers=0, threads=1)
-    method = LabelStructure("folder", "nowhere", out, widths=width, size=config.size, steps=1, batch=1, loop=loop)  # type: ignore[arg-type]
+    method = LabelStructure("folder", "nowhere", out, widths=width, size=config.size, steps=1, batch=1, loop=loop)
     if fit(method, Maps(config.classes, 1)):
         raise ValueError(f"the label autoencoder of {width} could not be made")
     return str(out)
@@ -87,7 +87,7 @@ def step_of(config: Config, regulariser: RegulariserConfig) -> Callable[[], floa
     def step() -> float:
         optimizer.zero_grad(set_to_none=True)
         loss = method.loss(net, images, labels, None)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         return float(loss.detach())
 

@@ -13,9 +13,10 @@ from fastseg.cli import run
 from fastseg.frames import LabelledImages
 from fastseg.methods import Method
 from fastseg.methods.classify import Classify
+from fastseg.methods.gating import DepthGating
 from fastseg.methods.hn import HN
 from fastseg.methods.monodepth import Monodepth
-from fastseg.methods.segment import Few, Segment
+from fastseg.methods.segment import Few, FewFrames, Segment
 from fastseg.methods.structure import LabelStructure
 
 if TYPE_CHECKING:
@@ -27,14 +28,21 @@ if TYPE_CHECKING:
     from fastseg.transfer import Transfer
 
 SURVEY = 2000
-Trained = HN | Segment | Classify | Monodepth | LabelStructure
+Trained = HN | Segment | Classify | Monodepth | DepthGating | LabelStructure
 METHODS: dict[str, type[Trained]] = {
-    method.name: method for method in (HN, Segment, Classify, Monodepth, LabelStructure)
+    method.name: method for method in (HN, Segment, Classify, Monodepth, DepthGating, LabelStructure)
 }
 
 
 def main(config: Method) -> int:
-    """The exit code of training with `config`, on the data that it names."""
+    """The exit code of training with `config`, on the data that it names; stage by stage where it has several."""
+    if isinstance(config, DepthGating) and len(stages := config.plan()) > 1:
+        for number, stage in enumerate(stages, 1):
+            print(f"stage {number} of {len(stages)}: {stage.stages[0]} into {stage.out}", flush=True)
+            code = main(stage)
+            if code:
+                return code
+        return 0
     return fit(config, config.examples(), config.validation())
 
 
@@ -92,6 +100,8 @@ def _fit(method: Method, examples: LabelledImages, validation: LabelledImages | 
             (method.out / "data.json").write_text(json.dumps(counted, indent=1) + "\n")  # for the model card
         stream = method.batches(examples, first, group.rank, group.world)
         code = train_steps(state, stream, journal, lambda: _save(state, names, fingerprint), score)
+    if group.first and isinstance(method, Monodepth):
+        _keep_camera(state, examples)
     if group.first and (drawn := draw_stitches(method.out)) is not None:
         print(f"{drawn} shows what each pooling took from the fixed encoder", flush=True)
     return code
@@ -106,6 +116,16 @@ def _save(state: Run, names: tuple[str, ...], fingerprint: str) -> None:
         save_run(state, names, fingerprint)
         keep_proof(state.net, state.method.out)
     state.group.wait()
+
+
+def _keep_camera(state: Run, examples: LabelledImages) -> None:
+    """None; the camera that was learned, where one was, is printed and written."""
+    from fastseg.methods.depth_camera import keep_camera
+
+    with state.best():
+        said = keep_camera(state.net, examples, state.method.out)
+    if said:
+        print(said, flush=True)
 
 
 def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: torch.Tensor, group: Group) -> Run:
@@ -180,10 +200,13 @@ def _score(state: Run, validation: LabelledImages, stop: StopRequest) -> dict[st
     from fastseg.evaluate import confusion_of
     from fastseg.methods import parse_size
     from fastseg.metrics import scores
-    from fastseg.stop import Watched
+    from fastseg.stop import Watched, WatchedFrames
 
     alone = state.group.world == 1  # several processes stop together, after the evaluation
-    mine = Watched(validation, stop) if alone else Few(validation, state.group.share(len(validation)))
+    measured = hasattr(validation, "depth")
+    share = () if alone else state.group.share(len(validation))
+    watch, few = (WatchedFrames, FewFrames) if measured else (Watched, Few)
+    mine: LabelledImages = watch(validation, stop) if alone else few(validation, share)
     if isinstance(state.method, Classify):
         with state.best(), state.autocast():
             ranked = state.group.total_counts(state.method.ranked(state.net, mine, state.normalisation))

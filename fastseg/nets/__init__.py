@@ -15,6 +15,8 @@ from fastseg.nets.cross_stitch import CrossStitch, Share, cross_stitch
 from fastseg.nets.depth import SCALES, SkipNet, skip
 from fastseg.nets.fcn import fcn
 from fastseg.nets.features import Features, Network, features
+from fastseg.nets.flow import FlowNet, flow_net
+from fastseg.nets.gating_net import GatedNet, gated
 from fastseg.nets.hypercolumn import hypercolumn
 from fastseg.nets.label_autoencoder import label_autoencoder
 from fastseg.nets.ocr import hrnet_stages, ocrnet
@@ -24,14 +26,16 @@ from fastseg.nets.segnet import SegNet, segnet
 
 __all__ = [
     "Classifier", "CrossStitch", "Features", "SegNet", "blocks", "build_network", "classifier_keys", "disparities",
-    "encoder_blocks", "encoder_name", "features", "freeze", "logits", "looked", "scored", "stride", "unknown",
+    "encoder_blocks", "encoder_name", "features", "flows", "freeze", "logits", "looked", "measures_depth",
+    "scored", "stride", "unknown",
 ]  # fmt: skip
 
 OURS: dict[str, Callable[[str, int], nn.Module]] = {
     "segnet": segnet, "hypercolumn": hypercolumn, "fcn": fcn, "ocrnet": ocrnet, "skip": skip
 }  # fmt: skip
 STITCHED: dict[str, Share] = {"stitched": "channel", "stitched-scalar": "scalar"}
-CLASSIFY, DEPTH, DEPTH_POSE, LABELS = "classify", "depth", "depth-pose", "label-autoencoder"
+CLASSIFY, FLOW, INPAINT, GATED, LABELS = "classify", "flow", "inpaint", "gated", "label-autoencoder"
+DEPTH, DEPTH_POSE, DEPTH_CAMERA = "depth", "depth-pose", "depth-camera"
 ENCODER = "vgg16_bn"  # of `segnet` alone
 
 
@@ -45,6 +49,10 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
             `classify/` before any of them: its encoder alone, with logits (N, classes) of whole images (Classifier)
             `depth/` before any of them: one output, for `disparities`; skip has its four scales then
             `depth-pose/` before any of them: the same with a PoseNet as its `pose`, which `forward` leaves alone
+            `depth-camera/` before any of them: the same, and the PoseNet has a LearnedCamera
+            `gated-WORDS/` before an encoder, or any decoder/encoder: a head with depth-aware gates (GatedNet)
+            `flow/` before any of them: a FlowNet over its encoder, for `flows`
+            `inpaint/` before any of them: three outputs, a picture's colours
             `label-autoencoder/128`, or 32 or 256: of label maps (LabelAutoencoder)
     seed    of the initial weights; the global generator is left as it was
 
@@ -57,8 +65,10 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return label_autoencoder(plain, classes)
-    if kind in (DEPTH, DEPTH_POSE) and plain:
-        return _depth_network(plain, classes, seed, output_stride, kind == DEPTH_POSE)
+    if kind in (DEPTH, DEPTH_POSE, DEPTH_CAMERA) and plain:
+        return _depth_network(plain, classes, seed, output_stride, kind)
+    if kind in (FLOW, INPAINT) and plain:
+        return _pretext_network(kind, plain, classes, seed, output_stride)
     if kind in STITCHED:
         return cross_stitch(build_network(plain, classes, seed, output_stride), STITCHED[kind])
     if kind == CLASSIFY and plain:
@@ -66,6 +76,10 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return classifier(whole, blocks(whole), classes)
+    if kind.partition("-")[0] == GATED and plain:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return gated(name, classes, lambda inner: build_network(inner, 1, seed, output_stride))
     decoder, slash, encoder = name.partition("/")
     if decoder != "segnet" and not (slash and encoder):
         raise ValueError(f"a network is named decoder/encoder, as in deeplabv3/resnet50 or segnet; got {name!r}")
@@ -76,7 +90,7 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
         return published(decoder, encoder, classes, output_stride)
 
 
-def _depth_network(name: str, outputs: int, seed: int, output_stride: int, pose: bool) -> nn.Module:
+def _depth_network(name: str, outputs: int, seed: int, output_stride: int, kind: str) -> nn.Module:
     """A network of one output, and of several scales where its decoder has them; its motion network where asked for."""
     if outputs != 1:
         raise ValueError(f"a depth network has one output; got {outputs}")
@@ -85,9 +99,21 @@ def _depth_network(name: str, outputs: int, seed: int, output_stride: int, pose:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = net or skip(encoder, 1, SCALES)
-        if pose:
-            net.add_module("pose", PoseNet())
+        if kind != DEPTH:
+            net.add_module("pose", PoseNet(camera=kind == DEPTH_CAMERA))
     return net
+
+
+def _pretext_network(kind: str, name: str, outputs: int, seed: int, output_stride: int) -> nn.Module:
+    """A network of what is learned in depth's place: of flow, or of a whole picture from its parts."""
+    if outputs != 1:
+        raise ValueError(f"a network of {kind} has one kind of output; got {outputs}")
+    if kind == INPAINT:
+        return build_network(name, 3, seed, output_stride)
+    whole = build_network(name, 1, seed, output_stride)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return flow_net(whole, stride(whole))
 
 
 def encoder_name(network: str) -> str:
@@ -100,6 +126,8 @@ def stride(net: nn.Module) -> int:
     """The number that the network's input sides must be multiples of."""
     if isinstance(net, CrossStitch):
         return stride(net.net)
+    if isinstance(net, FlowNet):
+        return net.step
     encoder: Any = getattr(net, "encoder", None)
     model: Any = getattr(encoder, "model", encoder)
     if hasattr(model, "patch_embed"):  # DPT halves the grid of patches once
@@ -111,13 +139,23 @@ def stride(net: nn.Module) -> int:
     return int(getattr(encoder, "output_stride", 32))
 
 
-def logits(net: nn.Module, images: Tensor) -> Tensor:
+def logits(net: nn.Module, images: Tensor, depth: Tensor | None = None) -> Tensor:
     """Logits (N, classes, H, W), or a Classifier's (N, classes), of normalised images (N, 3, H, W) of any size.
+
+    depth   (N, H, W) metres, 0 = no measurement, for a network that `measures_depth`; others leave it unread
 
     Images are padded at the right and bottom (edge pixels repeated) to the network's stride; the logits are cropped.
     """
-    found: Tensor = net(_padded(net, images))
+    if depth is not None and measures_depth(net):
+        found: Tensor = net(images, depth)  # pads both itself
+        return found
+    found = net(_padded(net, images))
     return _cropped(found, images)
+
+
+def measures_depth(net: nn.Module) -> bool:
+    """Whether the network's gates are measured depth, so that every image needs its own."""
+    return isinstance(net, GatedNet) and net.measures
 
 
 def scored(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -144,6 +182,18 @@ def disparities(net: nn.Module, images: Tensor) -> list[Tensor]:
     found = net.scales(padded) if isinstance(net, SkipNet) else [net(padded)]
     sizes = [[-(-side // 2**scale) for side in images.shape[-2:]] for scale in range(len(found))]
     return [each.float().sigmoid()[..., :h, :w] for each, (h, w) in zip(found, sizes, strict=True)]
+
+
+def flows(net: FlowNet, target: Tensor, source: Tensor) -> list[tuple[int, Tensor]]:
+    """(k, flow) of each scale the network has, finest first: (N, 2, H / k, W / k) rounded up, in pixels of that size.
+
+    target, source   (N, 3, H, W) float32 in [0, 1], of any size
+    """
+    padded = _padded(net, target)
+    found = net(padded, _padded(net, source))
+    factors = [padded.shape[-1] // each.shape[-1] for each in found]
+    height, width = target.shape[-2:]
+    return [(k, each[..., : -(-height // k), : -(-width // k)]) for k, each in zip(factors, found, strict=True)]
 
 
 def _padded(net: nn.Module, images: Tensor) -> Tensor:
