@@ -139,8 +139,14 @@ def _joined(config_type: type[Any], words: list[str], positional: tuple[str, ...
         elif not equals and not rest:
             raise ValueError(f"option {word} needs a value")
         else:
-            out.append(f"--{name}={value if equals else rest.pop(0)}")
+            out.append(f"--{name}={_listed(kinds.get(name), value if equals else rest.pop(0))}")
     return out
+
+
+def _listed(kind: Any, value: str) -> str:
+    """The value, that of a sequence in brackets: `a,b` is the short way to write `[a, b]`."""
+    is_list = typing.get_origin(kind) in (tuple, list) and not value.startswith("[")
+    return f"[{value}]" if is_list else value
 
 
 def _kinds(config_type: type[Any]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class Recipe:
     """All that decides which pixels step n sees, beside the images themselves.
 
     depth       asks for depth and camera
-    clips       asks a set of clips for camera and sources; `posed` for their poses as well
+    clips       asks a set of clips for sources: `pairs` for no more, `frames` for the camera, `posed` for poses as well
     """
 
     size: tuple[int, int]
@@ -82,7 +82,7 @@ class Recipe:
     seed: int
     augment: AugmentConfig
     depth: bool = False
-    clips: Literal["none", "frames", "posed"] = "none"
+    clips: Literal["none", "pairs", "frames", "posed"] = "none"
 
     def steps_per_epoch(self, images: int) -> int:
         """Whole batches in one pass over the images; what is left over waits for another epoch's order."""
@@ -256,7 +256,7 @@ class _Examples:
         recipe, index = self.recipe, key[2]
         if recipe.clips != "none":
             image, sources, seen, poses = cast(Clips, self.examples).clip(index)
-            if seen is None:
+            if seen is None and recipe.clips != "pairs":
                 raise ValueError("its camera's intrinsics are not known, and this supervision needs them")
             if recipe.clips == "posed" and poses is None:
                 raise ValueError("the poses of its source frames are not known, and this supervision needs them")

@@ -14,6 +14,7 @@ from fastseg.nets.cross_stitch import CrossStitch, Share, cross_stitch
 from fastseg.nets.depth import SCALES, SkipNet, skip
 from fastseg.nets.fcn import fcn
 from fastseg.nets.features import Features, Network, features
+from fastseg.nets.flow import FlowNet, flow_net
 from fastseg.nets.hypercolumn import hypercolumn
 from fastseg.nets.ocr import hrnet_stages, ocrnet
 from fastseg.nets.pose import PoseNet
@@ -22,14 +23,14 @@ from fastseg.nets.segnet import SegNet, segnet
 
 __all__ = [
     "Classifier", "CrossStitch", "Features", "SegNet", "blocks", "build_network", "classifier_keys", "disparities",
-    "encoder_blocks", "encoder_name", "features", "freeze", "logits", "scored", "stride", "unknown",
+    "encoder_blocks", "encoder_name", "features", "flows", "freeze", "logits", "scored", "stride", "unknown",
 ]  # fmt: skip
 
 OURS: dict[str, Callable[[str, int], nn.Module]] = {
     "segnet": segnet, "hypercolumn": hypercolumn, "fcn": fcn, "ocrnet": ocrnet, "skip": skip
 }  # fmt: skip
 STITCHED: dict[str, Share] = {"stitched": "channel", "stitched-scalar": "scalar"}
-CLASSIFY, DEPTH, DEPTH_POSE = "classify", "depth", "depth-pose"
+CLASSIFY, DEPTH, DEPTH_POSE, FLOW, INPAINT = "classify", "depth", "depth-pose", "flow", "inpaint"
 ENCODER = "vgg16_bn"  # of `segnet` alone
 
 
@@ -43,6 +44,8 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
             `classify/` before any of them: its encoder alone, with logits (N, classes) of whole images (Classifier)
             `depth/` before any of them: one output, for `disparities`; skip has its four scales then
             `depth-pose/` before any of them: the same with a PoseNet as its `pose`, which `forward` leaves alone
+            `flow/` before any of them: a FlowNet over its encoder, for `flows`
+            `inpaint/` before any of them: three outputs, a picture's colours
     seed    of the initial weights; the global generator is left as it was
 
     ValueError: a name that is not known, or classes < 1.
@@ -52,6 +55,8 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
     kind, _, plain = name.partition("/")
     if kind in (DEPTH, DEPTH_POSE) and plain:
         return _depth_network(plain, classes, seed, output_stride, kind == DEPTH_POSE)
+    if kind in (FLOW, INPAINT) and plain:
+        return _pretext_network(kind, plain, classes, seed, output_stride)
     if kind in STITCHED:
         return cross_stitch(build_network(plain, classes, seed, output_stride), STITCHED[kind])
     if kind == CLASSIFY and plain:
@@ -83,6 +88,18 @@ def _depth_network(name: str, outputs: int, seed: int, output_stride: int, pose:
     return net
 
 
+def _pretext_network(kind: str, name: str, outputs: int, seed: int, output_stride: int) -> nn.Module:
+    """A network of what is learned in depth's place: of flow, or of a whole picture from its parts."""
+    if outputs != 1:
+        raise ValueError(f"a network of {kind} has one kind of output; got {outputs}")
+    if kind == INPAINT:
+        return build_network(name, 3, seed, output_stride)
+    whole = build_network(name, 1, seed, output_stride)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return flow_net(whole, stride(whole))
+
+
 def encoder_name(network: str) -> str:
     """The encoder of a network by name, as timm calls it where it has it: resnet50 of deeplabv3/resnet50."""
     name = network.rpartition("/")[2]
@@ -93,6 +110,8 @@ def stride(net: nn.Module) -> int:
     """The number that the network's input sides must be multiples of."""
     if isinstance(net, CrossStitch):
         return stride(net.net)
+    if isinstance(net, FlowNet):
+        return net.step
     encoder: Any = getattr(net, "encoder", None)
     model: Any = getattr(encoder, "model", encoder)
     if hasattr(model, "patch_embed"):  # DPT halves the grid of patches once
@@ -130,6 +149,18 @@ def disparities(net: nn.Module, images: Tensor) -> list[Tensor]:
     found = net.scales(padded) if isinstance(net, SkipNet) else [net(padded)]
     sizes = [[-(-side // 2**scale) for side in images.shape[-2:]] for scale in range(len(found))]
     return [each.float().sigmoid()[..., :h, :w] for each, (h, w) in zip(found, sizes, strict=True)]
+
+
+def flows(net: FlowNet, target: Tensor, source: Tensor) -> list[tuple[int, Tensor]]:
+    """(k, flow) of each scale the network has, finest first: (N, 2, H / k, W / k) rounded up, in pixels of that size.
+
+    target, source   (N, 3, H, W) float32 in [0, 1], of any size
+    """
+    padded = _padded(net, target)
+    found = net(padded, _padded(net, source))
+    factors = [padded.shape[-1] // each.shape[-1] for each in found]
+    height, width = target.shape[-2:]
+    return [(k, each[..., : -(-height // k), : -(-width // k)]) for k, each in zip(factors, found, strict=True)]
 
 
 def _padded(net: nn.Module, images: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class Planes:
 
 
 def test_the_defaults_are_the_papers() -> None:
-    method = Monodepth("video", "clips", Path("run"))
+    method = Monodepth("video", root="clips", out=Path("run"))
     assert (method.network, method.size, method.batch, method.steps) == ("skip/resnet18", "192x640", 12, 155_000)
     assert (method.optim.lr, method.optim.optimizer, method.optim.weight_decay) == (1e-4, "adamw", 0.0)  # = Adam
     assert method.optim.step_at == (116_250,) and method.optim.step_factor == 0.1
