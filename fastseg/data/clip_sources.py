@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, assert_never
 
+from fastseg.data.checks import is_folder
 from fastseg.data.cityscapes_clips import CityscapesClips
 from fastseg.data.clip_plan import ClipPlan
 from fastseg.data.clips import RecordedClips
@@ -12,7 +13,7 @@ from fastseg.data.folder_clips import FolderClips
 from fastseg.data.kitti_clips import Cameras, KittiOdometry
 from fastseg.data.kitti_raw_clips import KittiRaw
 from fastseg.data.layouts import check_clips
-from fastseg.data.places import is_folder, place
+from fastseg.data.places import place
 from fastseg.data.room_clips import RoomClips
 from fastseg.data.sensor_clips import SensorClips
 from fastseg.data.sources import Reader, open_source, read_rooms
