@@ -73,7 +73,7 @@ void photometric_gradient(const PhotometricGradient<T>& a, Stream) {
   const std::int64_t frames = a.forward.target.shape[0], height = a.forward.target.shape[2];
   const std::int64_t parts = gradient_parts(a.out, frames, height, a.forward.kind);
   run(a, frames, height, parts, a.forward.scratch);
-  if (a.out.sums.data) write_poses(a.forward.lookup, a.out, parts);
+  if (a.out.sums.data) write_cameras(a.forward.lookup, a.out, parts);
 }
 
 template <class T>
@@ -87,7 +87,7 @@ void warp_gradient(const WarpGradient<T>& a, Stream) {
   const std::int64_t frames = a.forward.sources.shape[0], height = a.forward.sources.shape[3];
   const std::int64_t parts = gradient_parts(a.out, frames, height, Ssim::kBox3);
   run(a, frames, height, parts, a.forward.scratch);
-  if (a.out.sums.data) write_poses(a.forward.lookup, a.out, parts);
+  if (a.out.sums.data) write_cameras(a.forward.lookup, a.out, parts);
 }
 
 template <class T>

@@ -14,7 +14,7 @@
 namespace fs {
 namespace {
 
-// Runs the passes of a gradient: `pass(fixed, scatters)`; then the poses from their parts' sums, and the sources.
+// Runs the passes of a gradient: `pass(fixed, scatters)`; then the sources, and poses and intrinsics from their sums.
 template <class T, class Pass>
 void run_passes(const Lookup<T>& lookup, const LookupGradient<T>& out, double* scratch, std::int64_t parts,
                 Stream stream, Pass pass) {
@@ -30,8 +30,9 @@ void run_passes(const Lookup<T>& lookup, const LookupGradient<T>& out, double* s
     for_each(elements, stream, AddFixed<T>{fixed, out.dsources});
   }
   if (out.sums.data)
-    launch(pose_kernel<T>, {static_cast<unsigned>(out.dposes.shape[0] * out.dposes.shape[1])}, {32 * kPoseSums}, 0,
+    launch(pose_kernel<T>, {static_cast<unsigned>(lookup.poses.shape[0] * lookup.poses.shape[1])}, {32 * kPoseSums}, 0,
            stream, lookup, out, parts);
+  if (out.dintrinsics.data) for_each(out.dintrinsics.shape[0], stream, IntrinsicsGradient<T>{lookup, out, parts});
 }
 
 }  // namespace

@@ -30,11 +30,12 @@ struct Lookup {
 // The gradients of a lookup; a null one is not wanted.
 template <class T>
 struct LookupGradient {
-  View3<T> ddepth;     // (N, H, W)
-  View4<T> dposes;     // (N, S, 4, 4); the last rows become 0
-  View5<T> dflow;      // (N, S, 2, H, W)
-  View5<T> dsources;   // (N, S, C, H, W), added to: zeros when called
-  View2<double> sums;  // (photometric_sums(...), kPoseSums): partial sums of dposes; null when it is not wanted
+  View3<T> ddepth;       // (N, H, W)
+  View2<T> dintrinsics;  // (N, 4)
+  View4<T> dposes;       // (N, S, 4, 4); the last rows become 0
+  View5<T> dflow;        // (N, S, 2, H, W)
+  View5<T> dsources;     // (N, S, C, H, W), added to: zeros when called
+  View2<double> sums;    // (photometric_sums(...), kPoseSums): partial sums of dposes and dintrinsics; null with both
 };
 
 template <class T>
@@ -138,6 +139,23 @@ struct Best {
     const T reduced = mean ? sum / (count > 0 ? count : T(1)) : error;
     choice = dropped ? -1 : choice;
     return choice < 0 ? T(0) : reduced;
+  }
+};
+
+// The gradient of a frame's intrinsics from the sums of its sources' parts, each source's total in its first part.
+template <class T>
+struct IntrinsicsGradient {
+  Lookup<T> lookup;
+  LookupGradient<T> out;
+  std::int64_t parts;
+
+  FS_HD void operator()(std::int64_t frame) const {
+    const std::int64_t sources = lookup.poses.shape[1];
+    double sum[4] = {};
+    for (std::int64_t s = 0; s < sources; ++s)
+      add_intrinsics_gradient(&lookup.intrinsics(frame, 0), &lookup.poses(frame, s, 0, 0),
+                              &out.sums((frame * sources + s) * parts, 0), sum);
+    for (int k = 0; k < 4; ++k) out.dintrinsics(frame, k) = static_cast<T>(sum[k]);
   }
 };
 

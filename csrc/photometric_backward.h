@@ -11,6 +11,12 @@ struct Part {
   std::int64_t index, count;
 };
 
+// Its row of LookupGradient::sums for source s of frame n.
+template <class T>
+std::int64_t sums_row(const View5<const T>& sources, std::int64_t n, std::int64_t s, Part part) {
+  return (n * sources.shape[1] + s) * part.count + part.index;
+}
+
 // The gradient of a band for one source: slopes are made one radius ahead of the row that gathers them, warped rows one
 // radius ahead of the slopes.
 template <class T, Ssim K>
@@ -50,7 +56,7 @@ struct LossGradientSweep {
         warped(rows, kWindow<K>, 3 * channels),
         slopes(rows, kWindow<K>, 3 * channels),
         upstream(rows, kWindow<K>, 1),
-        sink(source, args.out, band.frame, s, part.index, part.count, rows) {}
+        sink(source, args.out, band.frame, s, sums_row(a.sources, band.frame, s, part), rows) {}
 
   // What this source answers for of a row's loss, by channel.
   FS_HD void upstream_row(std::int64_t v, T* out) {
@@ -155,7 +161,7 @@ FS_HD void warp_gradient_band(const WarpGradient<T>& a, const Band& band, Part p
     const Places<T> places(rows);
     T *const slope_x = rows.take(channels), *const slope_y = rows.take(channels), *const value = rows.take(channels);
     T *const dx = rows.take(), *const dy = rows.take();
-    PositionSink<T> sink(source, a.out, band.frame, s, part.index, part.count, rows);
+    PositionSink<T> sink(source, a.out, band.frame, s, sums_row(sources, band.frame, s, part), rows);
     for (std::int64_t v = band.top; v < band.bottom; ++v) {
       warp_row<T, true>(source, v, places, value, slope_x, slope_y, pitch);
       std::fill_n(dx, width, T(0)), std::fill_n(dy, width, T(0));

@@ -15,9 +15,9 @@ fs::Lookup<T> lookup(const py::dict& a) {
 
 template <class T>
 fs::LookupGradient<T> lookup_gradient(const py::dict& out) {
-  return {optional<T, 3>(out["depth"], "ddepth"), optional<T, 4>(out["poses"], "dposes"),
-          optional<T, 5>(out["flow"], "dflow"), optional<T, 5>(out["sources"], "dsources"),
-          optional<double, 2>(out["sums"], "sums")};
+  return {optional<T, 3>(out["depth"], "ddepth"),     optional<T, 2>(out["intrinsics"], "dintrinsics"),
+          optional<T, 4>(out["poses"], "dposes"),     optional<T, 5>(out["flow"], "dflow"),
+          optional<T, 5>(out["sources"], "dsources"), optional<double, 2>(out["sums"], "sums")};
 }
 
 template <class T>

@@ -62,6 +62,26 @@ FS_HD void pose_gradient(const T* intrinsics, const double* sums, T* dpose) {
   for (int j = 12; j < 16; ++j) dpose[j] = 0;
 }
 
+// Adds what one source has in the gradient of the intrinsics, 4 numbers, from that of its projection: S of D, s of b,
+// laid out as above. With A = (R - 1) K^-1 the projection moves by dD = dK A - D dK K^-1 and db = dK t, so that the
+// gradient of K is S A^T + s t^T - D^T S K^-T.
+template <class T>
+FS_HD void add_intrinsics_gradient(const T* intrinsics, const T* pose, const double* sums, double* dintrinsics) {
+  const double camera[4] = {intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]};
+  double moves[12];
+  for (int i = 0; i < 12; ++i) moves[i] = pose[i];
+  const Projection<double> p = projection(camera, moves);
+  for (int i = 0; i < 2; ++i) {  // fx and cx, then fy and cy
+    const double f = camera[i], c = camera[2 + i];
+    double df = sums[9 + i] * moves[4 * i + 3], dc = sums[9 + i] * moves[11], back[3] = {};  // back: row i of D^T S
+    for (int j = 0; j < 3; ++j) {
+      df += sums[3 * i + j] * (p.d[i][j] - c * p.d[2][j]) / f, dc += sums[3 * i + j] * p.d[2][j];
+      for (int k = 0; k < 3; ++k) back[j] += p.d[k][i] * sums[3 * k + j];
+    }
+    dintrinsics[i] += df - (back[i] - c * back[2]) / f, dintrinsics[2 + i] += dc - back[2];
+  }
+}
+
 // A pixel's position in the source frame, before the grid's own scale.
 template <class T>
 struct Spot {

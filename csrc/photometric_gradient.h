@@ -119,11 +119,11 @@ struct PositionSink {
   static constexpr int kRows = 4;
 
   FS_HD PositionSink(const Looker<T>& looked, const LookupGradient<T>& out, std::int64_t n, std::int64_t s,
-                     std::int64_t part, std::int64_t parts, RowStack<T>& rows)
+                     std::int64_t sums_row, RowStack<T>& rows)
       : source(looked),
         ddepth(out.ddepth.data ? &out.ddepth(n, 0, 0) : nullptr),
         dflow(out.dflow.data ? &out.dflow(n, s, 0, 0, 0) : nullptr),
-        sums(out.sums.data ? &out.sums(((n * out.dposes.shape[1]) + s) * parts + part, 0) : nullptr),
+        sums(out.sums.data ? &out.sums(sums_row, 0) : nullptr),
         first(s == 0),
         n0(rows.take()),
         n1(rows.take()),
@@ -193,16 +193,19 @@ struct PositionSink {
   }
 };
 
-// The gradient of each pose from the partial sums of its frame's parts.
+// The gradients of poses and intrinsics from the partial sums of their frames' parts.
 template <class T>
-void write_poses(const Lookup<T>& lookup, const LookupGradient<T>& out, std::int64_t parts) {
-  const std::int64_t sources = out.dposes.shape[1];
-  for (std::int64_t i = 0; i < out.dposes.shape[0] * sources; ++i) {
-    double total[kPoseSums] = {};
-    for (std::int64_t part = 0; part < parts; ++part)
+void write_cameras(const Lookup<T>& lookup, const LookupGradient<T>& out, std::int64_t parts) {
+  const std::int64_t frames = lookup.poses.shape[0], sources = lookup.poses.shape[1];
+  for (std::int64_t i = 0; i < frames * sources; ++i) {
+    double* const total = &out.sums(i * parts, 0);
+    for (std::int64_t part = 1; part < parts; ++part)
       for (int k = 0; k < kPoseSums; ++k) total[k] += out.sums(i * parts + part, k);
-    pose_gradient(&lookup.intrinsics(i / sources, 0), total, &out.dposes(i / sources, i % sources, 0, 0));
+    if (out.dposes.data)
+      pose_gradient(&lookup.intrinsics(i / sources, 0), total, &out.dposes(i / sources, i % sources, 0, 0));
   }
+  const IntrinsicsGradient<T> intrinsics{lookup, out, parts};
+  for (std::int64_t frame = 0; out.dintrinsics.data && frame < frames; ++frame) intrinsics(frame);
 }
 
 }  // namespace fs

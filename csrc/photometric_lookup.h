@@ -214,19 +214,20 @@ FS_DEVICE void write_sums(const T (&sum)[kPoseSums], T* shared, double* out, boo
   FS_SYNC();
 }
 
-// One block a pose, one warp for each of its sums.
+// One block a pose, one warp for each of its sums; their totals end in the first part where intrinsics need them.
 template <class T>
 FS_KERNEL void pose_kernel(Lookup<T> lookup, LookupGradient<T> out, std::int64_t parts) {
   FS_SHARED(double, total, kPoseSums);
-  const std::int64_t pose = blockIdx.x, sources = out.dposes.shape[1];
+  const std::int64_t pose = blockIdx.x, sources = lookup.poses.shape[1];
   const int k = static_cast<int>(threadIdx.x) / 32;
   double sum = 0;
   for (std::int64_t part = threadIdx.x % 32; part < parts; part += 32) sum += out.sums(pose * parts + part, k);
   sum = warp_sum(sum);
   if (threadIdx.x % 32 == 0) total[k] = sum;
   FS_SYNC();
-  if (threadIdx.x == 0)
+  if (threadIdx.x == 0 && out.dposes.data)
     pose_gradient(&lookup.intrinsics(pose / sources, 0), total, &out.dposes(pose / sources, pose % sources, 0, 0));
+  if (threadIdx.x < kPoseSums && out.dintrinsics.data) out.sums(pose * parts, threadIdx.x) = total[threadIdx.x];
 }
 
 }  // namespace fs

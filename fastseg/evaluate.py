@@ -1,4 +1,7 @@
-"""Evaluate a checkpoint on labelled images: `python -m fastseg.evaluate --checkpoint C --data camvid --root R`."""
+"""Evaluate a checkpoint on labelled images: `python -m fastseg.evaluate --checkpoint C --data camvid --root R`.
+
+A checkpoint that predicts depth is scored on images with measured depth, by fastseg.evaluate_depth.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,32 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from rich.table import Table
 
 from fastseg.checkpoint import Checkpoint
 from fastseg.cli import run
 from fastseg.data.augment import Normalisation, resized
+from fastseg.data.measured import WithDepth
 from fastseg.data.sources import Labelled
 from fastseg.frames import LabelledImages, LabelledInstances
 from fastseg.inference import Views, check_labels_pixels, predictions, restored
-from fastseg.metrics import Counts, Floats, Scores
+from fastseg.inference_depth import predicts_depth
+from fastseg.metrics import Counts, Floats, Scores, as_json, check_chosen, mean_iou, subset
+from fastseg.metrics_depth import DepthRules
 from fastseg.tensors import Module
 
 if TYPE_CHECKING:
     from fastseg.metrics_image import InstanceCounts
+
+
+Data = Literal[Labelled, "shards", WithDepth]
+LABELLED: tuple[str, ...] = (*get_args(Labelled), "shards")
 
 
 @dataclass(frozen=True)
@@ -32,25 +42,29 @@ class Evaluate:
     """Score a checkpoint on a split.
 
     checkpoint      a checkpoint folder, or a run's folder (its last good one)
-    data            the data set; shards = the HN-labels of a label run
+    data            the data set; shards = the HN-labels of a label run. Of a depth network: RGB-D frames by their
+                    reader, stereo pairs with disparity, or rooms
     root            where it lies: a folder, or a place in a store
-    split           of the data set
-    json            a file for the scores: miou, global_accuracy, class_accuracy, per_class, protocol
+    split           of the data set; empty = val, or all frames with depth
+    json            a file for the scores: miou, global_accuracy, class_accuracy, per_class, protocol; of depth rel,
+                    sq_rel, rmse, rmse_log, log10, delta1 to delta3, of each image and their mean
     size            HEIGHTxWIDTH that the network sees, empty = as in training; scores are at the labels' own size
     batch           images at a time
     device          cpu, cuda, cuda:1, ...; auto = cuda where there is one
-    precision       autocast; auto = bf16 on a GPU, float32 on a CPU
+    precision       autocast; auto = bf16 on a GPU, float32 on a CPU and for depth
     threads         of torch on the CPU, 0 = torch's own choice
-    classes         score the pixels of these classes alone, empty = all
+    classes         score the pixels of these classes alone, empty = all; classes_miou is the mean of their IoU among
+                    all pixels
     boundaries      measure the boundary F-score too
     instances       measure the instance-weighted IoU too (cityscapes); reads every label once more
-    views           scales, flips and windows whose probabilities are averaged
+    views           scales, flips and windows whose probabilities are averaged; of depth, flips
+    depth           of a depth network: scaling, crop and limits of its scores
     """
 
     checkpoint: Path
-    data: Labelled | Literal["shards"]
+    data: Data
     root: str
-    split: str = "val"
+    split: str = ""
     json: Path | None = None
     size: str = ""
     batch: int = 4
@@ -61,17 +75,14 @@ class Evaluate:
     boundaries: bool = False
     instances: bool = False
     views: Views = field(default_factory=Views)
+    depth: DepthRules = field(default_factory=DepthRules)
 
 
 def main(config: Evaluate) -> int:
     """0; prints the table of scores and writes them as JSON where asked."""
     import torch
-    from rich.console import Console
 
     from fastseg.checkpoint import load
-    from fastseg.loop import DTYPES, chosen_device, chosen_precision
-    from fastseg.methods import parse_size
-    from fastseg.metrics import as_json, scores
 
     if config.batch < 1:
         raise ValueError(f"--batch must be at least 1; got {config.batch}")
@@ -80,47 +91,77 @@ def main(config: Evaluate) -> int:
     if config.json is not None:
         check_writable(config.json)
     found = load(config.checkpoint)
+    if predicts_depth(found):
+        from fastseg.evaluate_depth import evaluate_depth
+
+        return evaluate_depth(config, found)
     check_labels_pixels(found)
-    examples = _open(config)
-    names, device = found.record.classes, chosen_device(config.device)
+    if config.data not in LABELLED:
+        listed = ", ".join(LABELLED)
+        raise ValueError(f"{found.path} labels pixels, and {config.data} has no labels; --data is one of {listed}")
+    if config.depth != DepthRules():
+        raise ValueError(f"--depth is for networks that predict depth; {found.path} labels pixels")
+    return _evaluate_labels(config, found)
+
+
+def _evaluate_labels(config: Evaluate, found: Checkpoint) -> int:
+    """0 after the scores of a segmentation network."""
+    from rich.console import Console
+
+    from fastseg.metrics import scores
+    from fastseg.metrics_image import image_scores
+
+    examples, names = _open(config), found.record.classes
     check_classes_agree(found, examples)
     check_chosen(config.classes, names)
-    things = instance_counts(examples, config.data) if config.instances else None
-    size = parse_size(config.size) if config.size else found.record.size
-    dtype = DTYPES.get(chosen_precision(config.precision, device))
-    net = restored(found).to(device)
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-        found_on = measured(
-            net, examples, size, found.record.normalisation, config.batch, config.views, config.boundaries, things
-        )
+    found_on = _measured(config, found, examples)
     counts = subset(found_on.counts, config.classes, names) if config.classes else found_on.counts
-    result, extra = scores(counts), _extra(found_on)
-    Console().print(table(result, names, f"{found.path.name} on {config.data} {config.split}, {len(examples)} images"))
+    result, extra = scores(counts), image_scores(found_on.images, found_on.boundaries, found_on.things)
+    if config.classes:
+        extra["classes_miou"] = mean_iou(scores(found_on.counts), config.classes, names)
+    where = f"{found.path.name} on {config.data} {_split(config)}, {len(examples)} images"
+    Console().print(table(result, names, where))
     Console().print(", ".join(f"{name.replace('_', ' ')} {_percent(value)} %" for name, value in extra.items()))
     if config.json is not None:
-        protocol = {**_plain(config), "checkpoint": str(found.path), "size": size, "images": len(examples)}
         plain = {name: None if value != value else value for name, value in extra.items()}
-        config.json.write_text(json.dumps({**as_json(result, names), **plain, "protocol": protocol}, indent=1) + "\n")
+        write_scores(config, found, {**as_json(result, names), **plain}, _split(config), len(examples))
     return 0
 
 
-def _extra(found: Measured) -> dict[str, float]:
-    """image_miou; boundary_f (mean over classes present, then images) and niou (over classes) where measured."""
-    import warnings
+def _measured(config: Evaluate, found: Checkpoint, examples: LabelledImages) -> Measured:
+    """One pass over the set as the options say."""
+    import torch
 
-    import numpy as np
+    from fastseg.loop import DTYPES, chosen_device, chosen_precision
 
-    from fastseg.metrics_image import image_miou
+    things = instance_counts(examples, config.data) if config.instances else None
+    record, device = found.record, chosen_device(config.device)
+    dtype = DTYPES.get(chosen_precision(config.precision, device))
+    size, net = seen_size(config, found), restored(found).to(device)
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+        return measured(
+            net, examples, size, record.normalisation, config.batch, config.views, config.boundaries, things
+        )
 
-    extra = {"image_miou": image_miou(found.images)}
-    if found.boundaries:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # an image without a single labelled pixel
-            extra["boundary_f"] = float(np.nanmean([np.nanmean(each) for each in found.boundaries]))
-    if found.things is not None:
-        niou = found.things.niou()
-        extra["niou"] = float(np.nanmean(niou)) if not np.isnan(niou).all() else float("nan")
-    return extra
+
+def seen_size(config: Evaluate, found: Checkpoint) -> tuple[int, int]:
+    """(height, width) that the network sees."""
+    from fastseg.methods import parse_size
+
+    return parse_size(config.size) if config.size else found.record.size
+
+
+def write_scores(config: Evaluate, found: Checkpoint, scores: Mapping[str, Any], split: str, images: int) -> None:
+    """None; the scores and how they were taken are written to config.json."""
+    assert config.json is not None, "asked for"
+    plain = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()}
+    size = seen_size(config, found)
+    protocol = {**plain, "checkpoint": str(found.path), "split": split, "size": size, "images": images}
+    config.json.write_text(json.dumps({**scores, "protocol": protocol}, indent=1) + "\n")
+
+
+def _split(config: Evaluate) -> str:
+    return config.split or "val"
 
 
 def check_writable(path: Path) -> None:
@@ -130,10 +171,6 @@ def check_writable(path: Path) -> None:
         raise PermissionError(errno.EACCES, "cannot be written", str(path))
 
 
-def _plain(config: Evaluate) -> dict[str, Any]:
-    return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()}
-
-
 def _open(config: Evaluate) -> LabelledImages:
     if config.data == "shards":
         from fastseg.data.hn_runs import open_runs
@@ -141,7 +178,7 @@ def _open(config: Evaluate) -> LabelledImages:
         return open_runs(config.root)
     from fastseg.data.sources import open_labelled
 
-    return open_labelled(config.data, config.root, config.split)
+    return open_labelled(cast(Labelled, config.data), config.root, _split(config))
 
 
 def check_classes_agree(found: Checkpoint, examples: LabelledImages) -> None:
@@ -222,24 +259,6 @@ def confusion_of(
 ) -> Counts:
     """The confusion matrix (classes, classes) int64 of the whole set, one look at each image; see `measured`."""
     return measured(net, examples, size, normalisation, batch).counts
-
-
-def check_chosen(chosen: Sequence[str], names: Sequence[str]) -> None:
-    """None; ValueError for a class that the set does not have."""
-    unknown = [name for name in chosen if name not in names]
-    if unknown:
-        raise ValueError(f"--classes names {unknown[0]!r}; the classes are {', '.join(names)}")
-
-
-def subset(counts: Counts, chosen: Sequence[str], names: Sequence[str]) -> Counts:
-    """The matrix with the rows of other classes emptied: only pixels of the chosen classes are scored.
-
-    What a chosen class's pixel was taken for still counts against it, whatever that was. ValueError: unknown class.
-    """
-    check_chosen(chosen, names)
-    kept = counts.copy()
-    kept[[index for index, name in enumerate(names) if name not in chosen]] = 0
-    return kept
 
 
 def table(result: Scores, class_names: Sequence[str], title: str) -> Table:

@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 from fastseg.checkpoint import Checkpoint
 from fastseg.cli import run
+from fastseg.inference_depth import depth_limits, predicts_depth
 from fastseg.tensors import Module, Tensor
 
 Form = Literal["safetensors", "timm", "smp", "onnx", "torch"]
-TOLERANCE = 1e-4  # ONNX Runtime against torch, of the greatest logit
+TOLERANCE = 1e-4  # ONNX Runtime against torch, of the greatest logit or depth
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Export:
     checkpoint  a checkpoint folder, or a run's folder (its last good one)
     out         the folder to write
     form        safetensors: the whole state dict; timm: the encoder's, which timm.create_model(NAME) loads; smp: a
-                folder that segmentation-models-pytorch's from_pretrained loads; onnx: images to logits, checked with
-                onnxruntime; torch: a torch.export program
+                folder that segmentation-models-pytorch's from_pretrained loads; onnx: images to logits, of a depth
+                network to depth in metres, checked with onnxruntime; torch: a torch.export program of the same
     size        HEIGHTxWIDTH of the images that onnx and torch take, empty = as in training
     scores      a file that `fastseg evaluate --json` wrote, for the model card
     licence     of the weights, for the model card; empty = it names what has to be looked up
@@ -46,10 +47,12 @@ def main(config: Export) -> int:
     """0; the export is written and checked."""
     from fastseg.checkpoint import load
     from fastseg.inference import restored
+    from fastseg.inference_depth import depth_alone
     from fastseg.methods import parse_size
     from fastseg.model_card import model_card
 
     found = load(config.checkpoint)
+    found = depth_alone(found) if predicts_depth(found) else found
     card = model_card(found, config.licence, config.scores)
     size = parse_size(config.size) if config.size else found.record.size
     config.out.mkdir(parents=True, exist_ok=True)
@@ -69,16 +72,22 @@ def export(found: Checkpoint, net: Module, form: Form, out: Path, size: tuple[in
         case "smp":
             return _smp(found, net, out)
         case "onnx":
-            return _onnx(net, out / "model.onnx", size)
+            return _onnx(_emitting(found, net), _emits(found), out / "model.onnx", size)
         case "torch":
-            return _torch(net, out / "model.pt2", size)
+            return _torch(_emitting(found, net), out / "model.pt2", size)
 
 
 def _safetensors(weights: dict[str, Tensor], path: Path, found: Checkpoint) -> Path:
     from safetensors.torch import load_file, save_file
 
     record = found.record
-    facts = {"network": record.network, "classes": list(record.classes), "normalisation": vars(record.normalisation)}
+    facts: dict[str, Any] = {
+        "network": record.network,
+        "classes": list(record.classes),
+        "normalisation": vars(record.normalisation),
+    }
+    if predicts_depth(found):
+        facts["depth"] = depth_limits(found)
     plain = {name: value.contiguous() for name, value in weights.items()}
     save_file(plain, path, {"fastseg": json.dumps(facts, sort_keys=True)})
     _same(plain, load_file(path), path)
@@ -120,8 +129,8 @@ def _smp(found: Checkpoint, net: Module, out: Path) -> Path:
     return folder
 
 
-def _onnx(net: Module, path: Path, size: tuple[int, int]) -> Path:
-    """`images` (N, 3, H, W) float32 normalised -> `logits` (N, classes, H, W), any N, checked with onnxruntime."""
+def _onnx(net: Module, emits: str, path: Path, size: tuple[int, int]) -> Path:
+    """`images` (N, 3, H, W) float32 normalised -> what the network `emits`, any N, checked with onnxruntime."""
     import torch
 
     try:
@@ -131,7 +140,7 @@ def _onnx(net: Module, path: Path, size: tuple[int, int]) -> Path:
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     batch = torch.export.Dim("batch", min=1, max=4096)
     program = torch.onnx.export(
-        _Logits(net), (images,), input_names=["images"], output_names=["logits"], dynamo=True,
+        net, (images,), input_names=["images"], output_names=[emits], dynamo=True,
         dynamic_shapes={"images": {0: batch}}, verbose=False,
     )  # fmt: skip
     assert program is not None, "the dynamo exporter returns the program"
@@ -140,11 +149,11 @@ def _onnx(net: Module, path: Path, size: tuple[int, int]) -> Path:
     for count in (2, 3):
         sample = torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(count))
         with torch.inference_mode():
-            expected = _Logits(net)(sample)
+            expected = net(sample)
         (found,) = session.run(None, {"images": sample.numpy()})
         worst = float((torch.from_numpy(found) - expected).abs().max() / expected.abs().max())
         if worst > TOLERANCE:
-            raise ValueError(f"{path}: onnxruntime differs from torch by {worst:.2g} of the greatest logit")
+            raise ValueError(f"{path}: onnxruntime differs from torch by {worst:.2g} of the greatest {emits}")
     return path
 
 
@@ -154,18 +163,26 @@ def _torch(net: Module, path: Path, size: tuple[int, int]) -> Path:
 
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     batch = torch.export.Dim("batch", min=1, max=4096)
-    program = torch.export.export(_Logits(net), (images,), dynamic_shapes={"images": {0: batch}})
+    program = torch.export.export(net, (images,), dynamic_shapes={"images": {0: batch}})
     torch.export.save(program, path)
     with torch.inference_mode():
-        torch.testing.assert_close(torch.export.load(path).module()(images), _Logits(net)(images), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(torch.export.load(path).module()(images), net(images), rtol=1e-4, atol=1e-4)
     return path
 
 
-def _Logits(net: Module) -> Module:  # noqa: N802 - made where torch is loaded, used as a class
-    """The network as a module from normalised images of any size to logits, padding included."""
+def _emits(found: Checkpoint) -> str:
+    return "depth" if predicts_depth(found) else "logits"
+
+
+def _emitting(found: Checkpoint, net: Module) -> Module:
+    """The network as a module from normalised images (N, 3, H, W) of any size, padding included.
+
+    It gives logits (N, classes, H, W); of a depth network depth (N, H, W) in metres.
+    """
     from torch import nn
 
-    from fastseg.nets import logits
+    from fastseg.nets import disparities, logits
+    from fastseg.nets.depth import depth_of
 
     class Logits(nn.Module):
         def __init__(self) -> None:
@@ -175,7 +192,14 @@ def _Logits(net: Module) -> Module:  # noqa: N802 - made where torch is loaded, 
         def forward(self, images: Tensor) -> Tensor:
             return logits(self.net, images)
 
-    return Logits().eval()
+    class Depth(Logits):
+        def forward(self, images: Tensor) -> Tensor:
+            return depth_of(disparities(self.net, images)[0][:, 0], *limits)
+
+    if not predicts_depth(found):
+        return Logits().eval()
+    limits = depth_limits(found)
+    return Depth().eval()
 
 
 def _same(written: dict[str, Tensor], read: dict[str, Tensor], path: Path) -> None:

@@ -43,8 +43,12 @@ class Views:
 
 
 def check_labels_pixels(found: Checkpoint) -> None:
-    """None; ValueError for the checkpoint of a network that names whole images."""
+    """None; ValueError for the checkpoint of a network that names whole images, or predicts depth."""
+    from fastseg.inference_depth import predicts_depth
     from fastseg.nets import CLASSIFY
+
+    if predicts_depth(found):
+        raise ValueError(f"{found.path}: its network predicts depth (train monodepth), and here pixels are labelled")
 
     if found.record.network.startswith(f"{CLASSIFY}/"):
         raise ValueError(

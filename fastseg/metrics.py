@@ -70,6 +70,30 @@ def scores(counts: Counts) -> Scores:
     return Scores(float(iou[present].mean()), total, float(accuracy[present].mean()), iou, accuracy, pixels)
 
 
+def check_chosen(chosen: Sequence[str], names: Sequence[str]) -> None:
+    """None; ValueError for a class that the set does not have."""
+    unknown = [name for name in chosen if name not in names]
+    if unknown:
+        raise ValueError(f"--classes names {unknown[0]!r}; the classes are {', '.join(names)}")
+
+
+def subset(counts: Counts, chosen: Sequence[str], names: Sequence[str]) -> Counts:
+    """The matrix with the rows of other classes emptied: only pixels of the chosen classes are scored.
+
+    What a chosen class's pixel was taken for still counts against it, whatever that was. ValueError: unknown class.
+    """
+    check_chosen(chosen, names)
+    kept = counts.copy()
+    kept[[index for index, name in enumerate(names) if name not in chosen]] = 0
+    return kept
+
+
+def mean_iou(result: Scores, chosen: Sequence[str], class_names: Sequence[str]) -> float:
+    """The mean of `iou` over the chosen classes that are present in the ground truth; NaN when none is."""
+    ious = [iou for iou, name in zip(result.iou, class_names, strict=True) if name in chosen and not np.isnan(iou)]
+    return float(np.mean(ious)) if ious else float("nan")
+
+
 def as_json(result: Scores, class_names: Sequence[str]) -> dict[str, Any]:
     """Scores as plain values: miou, global_accuracy, class_accuracy, per_class (a list; null for an absent class)."""
     rows = zip(class_names, result.iou, result.accuracy, result.pixels, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -125,3 +126,18 @@ def mean_instance_sizes(images: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any
             count[index] += len(np.unique(inside))
     with np.errstate(invalid="ignore"):
         return np.where(count > 0, pixels / count, np.nan)
+
+
+def image_scores(
+    images: Sequence[Counts], boundaries: Sequence[Floats], things: InstanceCounts | None
+) -> dict[str, float]:
+    """image_miou; boundary_f (mean over classes present, then images) and niou (over classes) where measured."""
+    found = {"image_miou": image_miou(images)}
+    if boundaries:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # an image without a single labelled pixel
+            found["boundary_f"] = float(np.nanmean([np.nanmean(each) for each in boundaries]))
+    if things is not None:
+        niou = things.niou()
+        found["niou"] = float(np.nanmean(niou)) if not np.isnan(niou).all() else float("nan")
+    return found

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from fastseg.checkpoint import Checkpoint, CheckpointError, load
+from fastseg.inference_depth import depth_limits, in_metres, predicts_depth
 from fastseg.journal import records
 from fastseg.weights import history
 
-SCORES = ("miou", "global_accuracy", "class_accuracy", "image_miou", "boundary_f", "top1", "top5")
+DEPTH_SCORES = ("rel", "sq_rel", "rmse", "rmse_log", "log10", "delta1", "delta2", "delta3")
+SCORES = ("miou", "global_accuracy", "class_accuracy", "image_miou", "boundary_f", "top1", "top5", *DEPTH_SCORES)
 
 
 def model_card(found: Checkpoint, licence: str = "", scores: Path | None = None) -> str:
@@ -26,7 +28,7 @@ def model_card(found: Checkpoint, licence: str = "", scores: Path | None = None)
     config = dict(record.config)
     story = history(config)
     rows = [
-        ("network", record.network), ("classes", f"{len(record.classes)}: {', '.join(record.classes)}"),
+        ("network", record.network), _output(found),
         ("method", record.method), ("steps", f"{record.step}, batch {config.get('batch')}"),
         ("image size", "x".join(map(str, record.size))),
         ("normalisation", f"mean {record.normalisation.mean}, std {record.normalisation.std}, of RGB in [0, 1]"),
@@ -41,6 +43,15 @@ def model_card(found: Checkpoint, licence: str = "", scores: Path | None = None)
         f"## Scores\n\n{_scores(found, scores)}\n"
         f"## Licence\n\n{licence or _terms(found, story)}\n\n## Settings\n\n```json\n{settings}\n```\n"
     )
+
+
+def _output(found: Checkpoint) -> tuple[str, str]:
+    """The row that says what the network gives for an image."""
+    if predicts_depth(found):
+        nearest, farthest = depth_limits(found)
+        unit = "metres" if in_metres(found) else "units of one unknown length: video does not tell the scale"
+        return "depth", f"{nearest:g} to {farthest:g} {unit}; of the onnx and torch forms (N, H, W) float32"
+    return "classes", f"{len(found.record.classes)}: {', '.join(found.record.classes)}"
 
 
 def _data(found: Checkpoint, story: tuple[str, ...]) -> Iterator[str]:

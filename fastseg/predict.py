@@ -2,27 +2,24 @@
 
 An image gives NAME.png (a palette PNG whose indices are the classes) and NAME.overlay.jpg; a folder keeps its tree; a
 video gives NAME.overlay.mp4, and with `labels` the classes of every frame. DIR/classes.txt names the classes.
+A depth network gives NAME.png (16-bit millimetres) or NAME.npy, and NAME.depth.jpg, a video NAME.depth.mp4.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from fastseg.checkpoint import Checkpoint
 from fastseg.cli import run
 from fastseg.inference import Views
+from fastseg.pictures import Picture
+from fastseg.predict_film import Film
+from fastseg.predict_look import ClassLook, DepthFile, DepthLook, Look
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v")
-Picture = npt.NDArray[np.uint8]
-Segmenter = Callable[[Picture], Picture]
 
 
 @dataclass(frozen=True)
@@ -32,12 +29,13 @@ class Predict:
     checkpoint  a checkpoint folder, or a run's folder (its last good one)
     input       an image, a folder, or a video
     out         the folder to write
-    labels      write the classes as palette PNGs
-    overlay     write the classes over the grey of the image
+    labels      write the classes as palette PNGs, or the depth
+    overlay     write the classes over the grey of the image, or the depth in colours
     size        HEIGHTxWIDTH that the network sees, empty = as in training
     device      cpu, cuda, cuda:1, ...; auto = cuda where there is one
     threads     of torch on the CPU, 0 = torch's own choice
-    views       scales, flips and windows whose probabilities are averaged
+    views       scales, flips and windows whose probabilities are averaged; of depth, flips
+    depth       png: depth as 16-bit millimetres, 0 = beyond 65.535 m; npy: float32 metres
     """
 
     checkpoint: Path
@@ -49,24 +47,22 @@ class Predict:
     device: str = "auto"
     threads: int = 0
     views: Views = field(default_factory=Views)
+    depth: DepthFile = "png"
 
 
 def main(config: Predict) -> int:
-    """0 when everything was segmented, 1 when some images could not be read (each is named)."""
+    """0 when everything was done, 1 when some images could not be read (each is named)."""
     from fastseg.checkpoint import load
-    from fastseg.inference import check_labels_pixels
+    from fastseg.inference_depth import predicts_depth
 
     found = _inputs(config.input)
     _check_out(config, found)
     checkpoint = load(config.checkpoint)
-    check_labels_pixels(checkpoint)
-    names = checkpoint.record.classes
-    segment = segmenter(config, checkpoint)
+    look: Look = DepthLook(config, checkpoint) if predicts_depth(checkpoint) else ClassLook(config, checkpoint)
     config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "classes.txt").write_text("".join(f"{name}\n" for name in names))
+    look.begin(config.out)
     if config.input.suffix.lower() in VIDEOS:
-        count = _video(config, segment, len(names))
-        print(f"{config.input}: {count} frames segmented into {config.out}")
+        print(f"{config.input}: {_video(config, look)} frames {look.done} {config.out}")
         return 0
     bad = 0
     for path, stem in found:
@@ -76,31 +72,9 @@ def main(config: Predict) -> int:
             print(error, file=sys.stderr)
             bad += 1
             continue
-        _write(config, config.out / stem, image, segment(image), len(names))
-    print(f"{len(found) - bad} of {len(found)} images segmented into {config.out}")
+        _write(config, config.out / stem, image, look)
+    print(f"{len(found) - bad} of {len(found)} images {look.done} {config.out}")
     return 1 if bad else 0
-
-
-def segmenter(config: Predict, found: Checkpoint) -> Segmenter:
-    """The function from an image (H, W, 3) uint8 to its classes (H, W) uint8 (65,535 classes do not occur here)."""
-    import torch
-
-    from fastseg.data.augment import resized
-    from fastseg.inference import predictions, restored
-    from fastseg.loop import chosen_device
-    from fastseg.methods import parse_size
-
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    net = restored(found).to(chosen_device(config.device))
-    size = parse_size(config.size) if config.size else found.record.size
-
-    def segment(image: Picture) -> Picture:
-        look = [resized(image, size)]
-        (classes,) = predictions(net, look, [image.shape[:2]], found.record.normalisation, config.views)
-        return classes.cpu().numpy().astype(np.uint8)
-
-    return segment
 
 
 def _inputs(path: Path) -> list[tuple[Path, str]]:
@@ -135,87 +109,33 @@ def _read(path: Path) -> Picture:
     return decode_color(read_bytes(path), str(path))
 
 
-def _write(config: Predict, stem: Path, image: Picture, classes: Picture, count: int) -> None:
-    from PIL import Image
-
-    from fastseg.pictures import class_palette, encoded, label_picture, overlay
-
+def _write(config: Predict, stem: Path, image: Picture, look: Look) -> None:
     stem.parent.mkdir(parents=True, exist_ok=True)
-    palette = class_palette(count)
+    seen = look.see(image)
     if config.labels:
-        picture = Image.fromarray(classes)
-        picture.putpalette(palette.tobytes())
-        picture.save(stem.with_name(f"{stem.name}.png"))
+        look.save(stem, seen)
     if config.overlay:
-        painted = overlay(image, label_picture(classes, palette))
-        stem.with_name(f"{stem.name}.overlay.jpg").write_bytes(encoded(painted, "jpeg"))
+        from fastseg.pictures import encoded
+
+        painted = encoded(look.painted(image, seen), "jpeg")
+        stem.with_name(f"{stem.name}.{look.kind}.jpg").write_bytes(painted)
 
 
-def _video(config: Predict, segment: Segmenter, count: int) -> int:
-    """The number of frames segmented; ValueError for a video that cannot be read."""
-    from fastseg.pictures import class_palette, label_picture, overlay
-
-    palette, stem = class_palette(count), config.out / config.input.stem
-    frames = 0
-    with _Film(config.input, stem.with_name(f"{stem.name}.overlay.mp4") if config.overlay else None) as film:
+def _video(config: Predict, look: Look) -> int:
+    """The number of frames seen; ValueError for a video that cannot be read."""
+    frames, stem = 0, config.out / config.input.stem
+    with Film(config.input, stem.with_name(f"{stem.name}.{look.kind}.mp4") if config.overlay else None) as film:
         for image in film.frames():
-            classes = segment(image)
+            seen = look.see(image)
             if config.labels:
-                one = replace(config, overlay=False)
-                _write(one, stem / f"{frames:06}", image, classes, count)
-            film.write(overlay(image, label_picture(classes, palette)))
+                stem.mkdir(exist_ok=True)
+                look.save(stem / f"{frames:06}", seen)
+            if config.overlay:
+                film.write(look.painted(image, seen))
             frames += 1
     if not frames:
         raise ValueError(f"{config.input}: expected a video; it holds no frame that can be decoded")
     return frames
-
-
-class _Film:
-    """A video's frames in order, and the film that is made of them at the same rate."""
-
-    def __init__(self, path: Path, out: Path | None) -> None:
-        try:
-            import av
-        except ImportError as error:
-            raise ValueError("videos need PyAV: pip install 'fastseg[video]'") from error
-        self._av: Any = av
-        self.path = path
-        try:
-            self._source: Any = av.open(str(path))
-            self._stream = self._source.streams.video[0]
-        except (av.FFmpegError, IndexError, OSError) as error:
-            raise ValueError(f"{path}: expected a video that can be decoded ({error})") from error
-        self._out: Any = av.open(str(out), "w") if out else None
-        self._film: Any = None
-
-    def __enter__(self) -> _Film:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._out is not None:
-            if self._film is not None:
-                self._out.mux(self._film.encode())
-            self._out.close()
-        self._source.close()
-
-    def frames(self) -> Iterator[Picture]:
-        """The frames (H, W, 3) uint8 RGB; a damaged end stops them, with a line that says so."""
-        try:
-            for frame in self._source.decode(self._stream):
-                yield frame.to_ndarray(format="rgb24")
-        except self._av.FFmpegError as error:
-            print(f"{self.path}: decoding stopped ({error})", file=sys.stderr)
-
-    def write(self, picture: Picture) -> None:
-        """Append one picture, cut to even sides as the codec wants."""
-        if self._out is None:
-            return
-        height, width = (side - side % 2 for side in picture.shape[:2])
-        if self._film is None:
-            self._film = self._out.add_stream("h264", rate=self._stream.average_rate or 25)
-            self._film.width, self._film.height, self._film.pix_fmt = width, height, "yuv420p"
-        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
-        self._out.mux(self._film.encode(frame))
 
 
 def cli(argv: Sequence[str] | None = None) -> int:

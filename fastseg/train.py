@@ -89,6 +89,8 @@ def _fit(method: Method, examples: LabelledImages, validation: LabelledImages | 
             (method.out / "data.json").write_text(json.dumps(counted, indent=1) + "\n")  # for the model card
         stream = method.batches(examples, first, group.rank, group.world)
         code = train_steps(state, stream, journal, lambda: _save(state, names, fingerprint), score)
+    if group.first and isinstance(method, Monodepth):
+        _keep_camera(state, examples)
     if group.first and (drawn := draw_stitches(method.out)) is not None:
         print(f"{drawn} shows what each pooling took from the fixed encoder", flush=True)
     return code
@@ -101,6 +103,16 @@ def _save(state: Run, names: tuple[str, ...], fingerprint: str) -> None:
     if state.group.first:
         save_run(state, names, fingerprint)
     state.group.wait()
+
+
+def _keep_camera(state: Run, examples: LabelledImages) -> None:
+    """None; the camera that was learned, where one was, is printed and written."""
+    from fastseg.methods.depth_camera import keep_camera
+
+    with state.best():
+        said = keep_camera(state.net, examples, state.method.out)
+    if said:
+        print(said, flush=True)
 
 
 def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: torch.Tensor, group: Group) -> Run:

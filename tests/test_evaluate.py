@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from fastseg.checkpoint import Record, save
 from fastseg.data.augment import UNIT
 from fastseg.data.camvid import CLASS_NAMES
-from fastseg.evaluate import cli, confusion_of, instance_counts, measured, subset
+from fastseg.evaluate import cli, confusion_of, instance_counts, measured
 from fastseg.inference import Views, predictions
-from fastseg.metrics import scores
+from fastseg.metrics import scores, subset
 from fastseg.nets import build_network
 
 pytestmark = pytest.mark.torch
@@ -103,6 +103,10 @@ def test_the_program_writes_the_scores(camvid: Path, tmp_path: Path, capsys: pyt
     assert found["per_class"][8] == {"class": "car", "iou": None, "accuracy": None, "pixels": 0}
     assert 0 <= found["miou"] <= 1 and found["protocol"]["size"] == [32, 64]
     assert "pavement" in capsys.readouterr().out
+    assert cli(["--checkpoint", str(folder), *flags, "--classes", "sky,road"]) == 0
+    chosen = json.loads(file.read_text())
+    ious = [entry["iou"] for entry in found["per_class"] if entry["class"] in ("sky", "road")]
+    assert chosen["classes_miou"] == pytest.approx(np.mean(ious)) and chosen["protocol"]["split"] == "val"
 
 
 def test_bad_input_is_one_sentence_and_exit_2_before_the_first_image(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastseg.metrics_depth import GARG, DepthSums
+from fastseg.metrics_depth import GARG, DepthRules, DepthSums
 
 
 def test_scores_are_those_of_the_formulas() -> None:
@@ -33,6 +33,15 @@ def test_the_set_counts_pixels_and_not_images() -> None:
     assert sums.scores().rel == pytest.approx(0.25)
 
 
+def test_the_mean_of_images_counts_images_and_not_pixels() -> None:
+    sums = DepthSums()
+    sums.add(np.full((1, 3), 2.0), np.full((1, 3), 2.0))
+    sums.add(np.zeros((4, 4)), np.ones((4, 4)))
+    sums.add(np.full((1, 1), 2.0), np.full((1, 1), 4.0))
+    assert sums.mean().rel == pytest.approx(0.5) and sums.mean().pixels == 4
+    assert [each and each.rel for each in sums.images] == [0.0, None, 1.0] and sums.ratios == [1.0, 0.5]
+
+
 def test_median_scaling_forgives_an_unknown_scale_and_nothing_else() -> None:
     truth = np.random.default_rng(1).uniform(2, 8, (9, 9))
     scaled, plain = DepthSums(median_scaling=True), DepthSums()
@@ -56,3 +65,7 @@ def test_what_cannot_be_scored_is_refused() -> None:
         DepthSums().add(np.ones((2, 2)), np.array([[1, 1], [1, np.nan]]))
     with pytest.raises(ValueError, match="no pixel"):
         DepthSums().scores()
+    with pytest.raises(ValueError, match="no pixel"):
+        DepthSums().mean()
+    with pytest.raises(ValueError, match="0 < nearest < farthest"):
+        DepthRules(nearest=5, farthest=2)

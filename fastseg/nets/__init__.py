@@ -30,7 +30,8 @@ OURS: dict[str, Callable[[str, int], nn.Module]] = {
     "segnet": segnet, "hypercolumn": hypercolumn, "fcn": fcn, "ocrnet": ocrnet, "skip": skip
 }  # fmt: skip
 STITCHED: dict[str, Share] = {"stitched": "channel", "stitched-scalar": "scalar"}
-CLASSIFY, DEPTH, DEPTH_POSE, FLOW, INPAINT = "classify", "depth", "depth-pose", "flow", "inpaint"
+CLASSIFY, FLOW, INPAINT = "classify", "flow", "inpaint"
+DEPTH, DEPTH_POSE, DEPTH_CAMERA = "depth", "depth-pose", "depth-camera"
 ENCODER = "vgg16_bn"  # of `segnet` alone
 
 
@@ -44,6 +45,7 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
             `classify/` before any of them: its encoder alone, with logits (N, classes) of whole images (Classifier)
             `depth/` before any of them: one output, for `disparities`; skip has its four scales then
             `depth-pose/` before any of them: the same with a PoseNet as its `pose`, which `forward` leaves alone
+            `depth-camera/` before any of them: the same, and the PoseNet has a LearnedCamera
             `flow/` before any of them: a FlowNet over its encoder, for `flows`
             `inpaint/` before any of them: three outputs, a picture's colours
     seed    of the initial weights; the global generator is left as it was
@@ -53,8 +55,8 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
     if classes < 1:
         raise ValueError(f"a network needs at least one class; got {classes}")
     kind, _, plain = name.partition("/")
-    if kind in (DEPTH, DEPTH_POSE) and plain:
-        return _depth_network(plain, classes, seed, output_stride, kind == DEPTH_POSE)
+    if kind in (DEPTH, DEPTH_POSE, DEPTH_CAMERA) and plain:
+        return _depth_network(plain, classes, seed, output_stride, kind)
     if kind in (FLOW, INPAINT) and plain:
         return _pretext_network(kind, plain, classes, seed, output_stride)
     if kind in STITCHED:
@@ -74,7 +76,7 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
         return published(decoder, encoder, classes, output_stride)
 
 
-def _depth_network(name: str, outputs: int, seed: int, output_stride: int, pose: bool) -> nn.Module:
+def _depth_network(name: str, outputs: int, seed: int, output_stride: int, kind: str) -> nn.Module:
     """A network of one output, and of several scales where its decoder has them; its motion network where asked for."""
     if outputs != 1:
         raise ValueError(f"a depth network has one output; got {outputs}")
@@ -83,8 +85,8 @@ def _depth_network(name: str, outputs: int, seed: int, output_stride: int, pose:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = net or skip(encoder, 1, SCALES)
-        if pose:
-            net.add_module("pose", PoseNet())
+        if kind != DEPTH:
+            net.add_module("pose", PoseNet(camera=kind == DEPTH_CAMERA))
     return net
 
 

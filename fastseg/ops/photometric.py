@@ -31,7 +31,8 @@ def photometric_loss(
     target      (N, C, H, W) float32 or float64, in [0, 1]; takes no gradient
     sources     (N, S, C, H, W), S from 1 to 4; their gradient is made only when they ask for one
     depth       (N, H, W) metres; 0, negative, NaN and inf are "no measurement": invalid, loss 0, gradient 0
-    intrinsics  (N, 4) fx, fy, cx, cy in pixels, of the target and of the sources; takes no gradient
+    intrinsics  (N, 4) fx, fy, cx, cy in pixels, of the target and of the sources; their gradient, too, is made only
+                when they ask for one
     poses       (N, S, 4, 4) T_source_target, which maps points of the target frame into the source frame; rows 0 to 2
                 are read as they stand and each of their 12 numbers gets its gradient
     ssim        `box3`, `box7` or `gauss11` (sigma 1.5); windows are mirrored at the border (the border pixel itself not
@@ -175,8 +176,6 @@ def _depth_lookup(
     arrays.check("depth", depth, dtype, ("N", "H", "W"), _lengths(sizes, "NHW"), like=sources)
     arrays.check("intrinsics", intrinsics, dtype, ("N", 4), _lengths(sizes, "N"), like=sources)
     arrays.check("poses", poses, dtype, ("N", "S", 4, 4), _lengths(sizes, "NS"), like=sources)
-    if arrays.library("intrinsics", intrinsics) == "torch":
-        _refuse_gradient("intrinsics", intrinsics)
     return Lookup(depth, intrinsics, poses, None, *_grid(sizes, padding, align_corners))
 
 

@@ -11,7 +11,7 @@ WINDOWS = {"box3": 1, "box7": 3, "gauss11": 5}  # radius of each SSIM kind, in t
 PADDINGS = ("border", "zeros")  # in the order of csrc's `Padding`
 REDUCTIONS = ("min", "mean")  # in the order of csrc's `Reduce`
 BYTES = {"float32": 4, "float64": 8}
-WANTED = ("depth", "poses", "flow", "sources")  # what a lookup can take a gradient for
+WANTED = ("depth", "intrinsics", "poses", "flow", "sources")  # what a lookup can take a gradient for
 
 
 @dataclass(frozen=True)
@@ -99,15 +99,18 @@ def loss_gradient(
 
 
 def _gradients(sources: arrays.Array, lookup: Lookup, wanted: tuple[str, ...], ssim: int) -> dict[str, arrays.Array]:
-    """The arrays of csrc's `LookupGradient`: those in `wanted`, and what the sums of dposes need."""
-    inputs = {"depth": lookup.depth, "poses": lookup.poses, "flow": lookup.flow, "sources": sources}
+    """The arrays of csrc's `LookupGradient`: those in `wanted`, and the sums that cameras need."""
+    inputs = {
+        "depth": lookup.depth, "intrinsics": lookup.intrinsics, "poses": lookup.poses, "flow": lookup.flow,
+        "sources": sources,
+    }  # fmt: skip
     found = {
         name: arrays.empty(sources, tuple(int(n) for n in inputs[name].shape), arrays.dtype_name(sources))
         for name in wanted
     }
     if "sources" in found:
         found["sources"][...] = 0
-    if "poses" in found and sources.shape[0]:
+    if {"poses", "intrinsics"} & found.keys() and sources.shape[0]:
         rows = arrays.backend(sources).photometric_sums(_size(sources, ssim, "sources" in wanted))
         found["sums"] = arrays.empty(sources, (rows, 12), "float64")
     return found

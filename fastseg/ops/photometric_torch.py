@@ -13,7 +13,7 @@ from fastseg.ops.photometric_kernels import Lookup, Loss
 
 _LOOKUP = "Tensor? depth, Tensor? intrinsics, Tensor? poses, Tensor? flow, int padding, bool align_corners"
 _HOW = "int ssim, float alpha, int reduce, bool automask"
-_WANTED = "bool[] wanted"  # which of depth, poses, flow, sources
+_WANTED = "bool[] wanted"  # which of depth, intrinsics, poses, flow, sources
 
 
 def _names(wanted: Sequence[bool]) -> tuple[str, ...]:
@@ -21,12 +21,12 @@ def _names(wanted: Sequence[bool]) -> tuple[str, ...]:
 
 
 def _likes(wanted: Sequence[bool], *inputs: Tensor | None) -> list[Tensor]:
-    """Empty gradients of the wanted inputs: depth, poses, flow, sources."""
+    """Empty gradients of the wanted inputs: depth, intrinsics, poses, flow, sources."""
     return [torch.empty_like(array) for want, array in zip(wanted, inputs, strict=True) if want and array is not None]
 
 
 def _spread(wanted: Sequence[bool], found: Sequence[Tensor]) -> list[Tensor | None]:
-    """The gradients of depth, poses, flow and sources, None for each that is not wanted."""
+    """The gradients of depth, intrinsics, poses, flow and sources, None for each that is not wanted."""
     rest = iter(found)
     return [next(rest) if want else None for want in wanted]
 
@@ -59,7 +59,7 @@ def _(target: Tensor, sources: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tens
 def loss_gradient(
     dloss: Tensor, choice: Tensor, valid: Tensor, wanted: Sequence[bool], target: Tensor, sources: Tensor, *rest: Any
 ) -> list[Tensor]:
-    """The gradients of the wanted ones of depth, poses, flow and sources."""
+    """The gradients of the wanted ones of depth, intrinsics, poses, flow and sources."""
     return kernels.loss_gradient(
         dloss.contiguous(), target, sources, Lookup(*rest[:6]), Loss(*rest[6:]), choice, valid, _names(wanted),
         torch.get_num_threads(),
@@ -70,7 +70,7 @@ def loss_gradient(
 def _(
     dloss: Tensor, choice: Tensor, valid: Tensor, wanted: Sequence[bool], target: Tensor, sources: Tensor, *rest: Any
 ) -> list[Tensor]:
-    return _likes(wanted, rest[0], rest[2], rest[3], sources)
+    return _likes(wanted, *rest[:4], sources)
 
 
 def _keep_loss(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -81,10 +81,10 @@ def _keep_loss(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, 
 
 def _loss_backward(ctx: Any, dloss: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     *inputs, choice, valid = ctx.saved_tensors
-    wanted = [ctx.needs_input_grad[i] for i in (2, 4, 5, 1)]
+    wanted = [ctx.needs_input_grad[i] for i in (2, 3, 4, 5, 1)]
     found = torch.ops.fastseg.photometric_loss_gradient(dloss, choice, valid, wanted, *inputs, *ctx.rest)
-    depth, poses, flow, sources = _spread(wanted, found)
-    return None, sources, depth, None, poses, flow, *(None for _ in ctx.rest)
+    *places, sources = _spread(wanted, found)
+    return None, sources, *places, *(None for _ in ctx.rest)
 
 
 loss.register_autograd(_loss_backward, setup_context=_keep_loss)
@@ -107,14 +107,14 @@ def _(sources: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     schema=f"(Tensor dwarped, {_WANTED}, Tensor sources, {_LOOKUP}) -> Tensor[]",
 )  # fmt: skip
 def warp_gradient(dwarped: Tensor, wanted: Sequence[bool], sources: Tensor, *rest: Any) -> list[Tensor]:
-    """The gradients of the wanted ones of depth, poses, flow and sources."""
+    """The gradients of the wanted ones of depth, intrinsics, poses, flow and sources."""
     threads = torch.get_num_threads()
     return kernels.warp_gradient(dwarped.contiguous(), sources, Lookup(*rest), _names(wanted), threads)
 
 
 @warp_gradient.register_fake
 def _(dwarped: Tensor, wanted: Sequence[bool], sources: Tensor, *rest: Any) -> list[Tensor]:
-    return _likes(wanted, rest[0], rest[2], rest[3], sources)
+    return _likes(wanted, *rest[:4], sources)
 
 
 def _keep_warp(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -124,10 +124,10 @@ def _keep_warp(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor])
 
 
 def _warp_backward(ctx: Any, dwarped: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    wanted = [ctx.needs_input_grad[i] for i in (1, 3, 4, 0)]
+    wanted = [ctx.needs_input_grad[i] for i in (1, 2, 3, 4, 0)]
     found = torch.ops.fastseg.warp_gradient(dwarped, wanted, *ctx.saved_tensors, *ctx.rest)
-    depth, poses, flow, sources = _spread(wanted, found)
-    return sources, depth, None, poses, flow, None, None
+    *places, sources = _spread(wanted, found)
+    return sources, *places, None, None
 
 
 warp.register_autograd(_warp_backward, setup_context=_keep_warp)

@@ -30,11 +30,9 @@ class Scene(NamedTuple):
         return Scene(*(tensor.to(where) for tensor in self))
 
     def leaves(self) -> Scene:
-        """Copies whose sources, depth and poses ask for gradients."""
-        copies = [tensor.clone() for tensor in self]
-        for i in (1, 2, 4):
-            copies[i].requires_grad_()
-        return Scene(*copies)
+        """Copies of which all but the target ask for gradients."""
+        target, *rest = (tensor.clone() for tensor in self)
+        return Scene(target, *(each.requires_grad_() for each in rest))
 
 
 def scene(
@@ -60,8 +58,8 @@ def expected(of: Scene, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def gradients(loss: Tensor, weight: Tensor, of: Scene) -> list[Tensor]:
-    """d sources, d depth, d poses of sum(weight loss)."""
-    found = torch.autograd.grad((loss * weight.to(loss)).sum(), [of.sources, of.depth, of.poses])
+    """d sources, d depth, d intrinsics, d poses of sum(weight loss)."""
+    found = torch.autograd.grad((loss * weight.to(loss)).sum(), list(of[1:]))
     return [gradient.cpu() for gradient in found]
 
 
@@ -109,9 +107,10 @@ def test_float32_agrees_but_for_pixels_at_a_kink(place: str, kind: str) -> None:
     torch.testing.assert_close(loss.cpu().double(), wanted, rtol=0, atol=2e-5)  # positions in float32: 1e-5 pixels
     found, right = gradients(loss, torch.ones_like(wanted), ours), gradients(wanted, torch.ones_like(wanted), exact)
     for a, b in zip(found, right, strict=True):
-        # |x| and the sample's slope jump where a position crosses a pixel or two values are equal
-        off = (a.double() - b).abs() > 1e-3 * b.abs().max()
-        assert off.double().mean() < (0.01 if a.ndim != 4 or a.shape[-1] != 4 else 0.2)
+        # |x| and the sample's slope jump where a position crosses a pixel or two values are equal; in the sums that
+        # cameras get, one such pixel moves every number of its frame
+        limit, share = (1e-2, 0.0) if a.shape[-1] == 4 else (1e-3, 0.01)
+        assert ((a.double() - b).abs() > limit * b.abs().max()).double().mean() <= share
 
 
 @settings(max_examples=2000, deadline=None)
@@ -150,9 +149,9 @@ def test_every_combination_of_options_agrees_with_the_reference(data: st.DataObj
 def test_gradcheck_in_double(kind: str) -> None:
     low = WINDOWS[kind] + 1
     target, sources, depth, intrinsics, poses = scene(11, 1, 2, 2, low + 1, low + 2, missing=0)
-    inputs = [tensor.clone().requires_grad_() for tensor in (sources, depth, poses)]
+    inputs = [tensor.clone().requires_grad_() for tensor in (sources, depth, intrinsics, poses)]
 
-    def loss(sources: Tensor, depth: Tensor, poses: Tensor) -> Tensor:
+    def loss(sources: Tensor, depth: Tensor, intrinsics: Tensor, poses: Tensor) -> Tensor:
         return photometric_loss(target, sources, depth, intrinsics, poses, ssim=kind, reduce="mean")[0]
 
     assert torch.autograd.gradcheck(loss, inputs, eps=1e-7, atol=1e-4)
@@ -165,8 +164,9 @@ def test_unmeasured_depth_is_invalid_and_takes_no_gradient(place: str) -> None:
     s = s.leaves()
     loss, choice, valid = photometric_loss(*s)
     assert not valid[:, :, :4].any() and (choice[:, :4] == -1).all() and (loss[:, :4] == 0).all()
-    _, ddepth, dposes = gradients(loss, torch.ones_like(loss), s)
-    assert (ddepth[:, :4] == 0).all() and ddepth[:, 4:].abs().sum() > 0 and dposes.isfinite().all()
+    _, ddepth, *cameras = gradients(loss, torch.ones_like(loss), s)
+    assert (ddepth[:, :4] == 0).all() and ddepth[:, 4:].abs().sum() > 0
+    assert all(each.isfinite().all() for each in cameras)
 
 
 def test_points_behind_the_source_camera_are_invalid(place: str) -> None:

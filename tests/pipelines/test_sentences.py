@@ -164,7 +164,7 @@ def test_a_pipeline_stopped_from_the_terminal_says_so(tmp_path: Path, workers: s
 def test_verify_stopped_from_the_terminal_says_so(tmp_path: Path) -> None:
     from benchmarks.verify_scale import write_run
 
-    write_run(tmp_path / "run", 30_000)
+    write_run(tmp_path / "run", 120_000)
     for wait in (0.0, 0.1):  # before and after its processes are up
         process = started("fastseg.verify", str(tmp_path / "run"), "--workers", "2")
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
@@ -172,7 +172,12 @@ def test_verify_stopped_from_the_terminal_says_so(tmp_path: Path) -> None:
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         time.sleep(wait)
+        workers = [int(pid) for pid in children.read_text().split()]
+        for pid in workers:  # so that they do not end before the interruption, however late it comes
+            os.kill(pid, signal.SIGSTOP)
         os.killpg(process.pid, signal.SIGINT)
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
         text, _ = process.communicate(timeout=60)
         assert process.returncode == 130 and "Traceback" not in text, text
         assert text.strip().endswith("interrupted")
