@@ -45,14 +45,21 @@ class Views:
 
 
 def check_labels_pixels(found: Checkpoint) -> None:
-    """None; ValueError for the checkpoint of a network that names whole images, or predicts depth."""
+    """None; ValueError for the checkpoint of a network that does not label pixels."""
     from fastseg.inference_depth import predicts_depth
-    from fastseg.nets import CLASSIFY
+    from fastseg.nets import CLASSIFY, FLOW, INPAINT
 
     if predicts_depth(found):
         raise ValueError(f"{found.path}: its network predicts depth (train monodepth), and here pixels are labelled")
 
-    if found.record.network.startswith(f"{CLASSIFY}/"):
+    kind = found.record.network.partition("/")[0]
+    if kind in (FLOW, INPAINT):
+        learned = "optical flow" if kind == FLOW else "inpainting"
+        raise ValueError(
+            f"{found.path}: its network learned {learned} (train monodepth --objective {kind}), and here pixels are "
+            "labelled; train segment --init-from it"
+        )
+    if kind == CLASSIFY:
         raise ValueError(
             f"{found.path}: its network names whole images (train classify), and here pixels are to be labelled; its "
             "top-1 and top-5 are measured while it trains, by --loop.eval_every"

@@ -114,7 +114,8 @@ class Monodepth:
                   and augment.fit cover is the paper's "cropped"
     steps         in all, those of a resumed run included
     batch         images a step
-    init_from     weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME; empty = random
+    init_from     weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME or
+                  torchvision:NAME; empty = random
     resume        go on from the last good checkpoint in `out`
     seed          of everything random: weights, order, augmentation
     """
