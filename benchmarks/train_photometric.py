@@ -5,8 +5,8 @@
 The step is the training loop's own (`take_step`: four scales, two source frames, the pose network, AdamW), and only
 what finds the photometric error is exchanged. All start from the same weights, and the first step's losses must agree
 to 1e-4. Times are medians of steps taken in turn in one process; `peak_mb` is the high-water mark of a fresh process'
-resident memory over two steps, libraries and weights included. The goal is 3 GB for the fused op with the batch in two
-parts (optim.accumulate): what the networks keep for their backward, not the photometric error, is what fills memory.
+resident memory over two steps, libraries and weights included. The goal is 3 GB for the fused op with the batch in
+three parts (optim.accumulate): what the networks keep for their backward, not the photometric error, is what fills memory.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Config:
     network: str = "skip/resnet18"
     size: str = "192x640"
     batch: int = 12
-    parts: int = 2
+    parts: int = 3
     rounds: int = 3
     threads: int = 1
     contestants: tuple[str, ...] = NAMES
