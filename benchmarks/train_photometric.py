@@ -6,7 +6,8 @@ The step is the training loop's own (`take_step`: four scales, two source frames
 what finds the photometric error is exchanged. All start from the same weights, and the first step's losses must agree
 to 1e-4. Times are medians of steps taken in turn in one process; `peak_mb` is the high-water mark of a fresh process'
 resident memory over two steps, libraries and weights included. The goal is 3 GB for the fused op with the batch in
-three parts (optim.accumulate): what the networks keep for their backward, not the photometric error, is what fills memory.
+three parts (optim.accumulate): what fills memory is what the networks keep for their backward, not the photometric
+error.
 """
 
 from __future__ import annotations
