@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastseg.checkpoint import Checkpoint
 from fastseg.data.augment import IMAGENET, Normalisation
 from fastseg.tensors import Tensor
 
@@ -65,6 +66,16 @@ def read_source(name: str) -> Source:
             f"--init-from {name}: no such checkpoint folder or weights file (or timm:NAME, torchvision:NAME)"
         )
     return Source(name, _state_dict(path), _stated(path))
+
+
+def read_run(name: str, option: str) -> Checkpoint:
+    """The checkpoint in a folder, see `fastseg.checkpoint.load`; ValueError naming the option when there is none."""
+    from fastseg.checkpoint import CheckpointError, load
+
+    try:
+        return load(Path(name))
+    except CheckpointError as error:
+        raise ValueError(f"{option}: {error}") from error
 
 
 def history(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -89,7 +89,7 @@ class ClipConfig:
 
 
 def _optim() -> OptimConfig:
-    return OptimConfig(lr=1e-4, optimizer="adamw", weight_decay=0.0, schedule="step", step_at=(STEPS * 3 // 4,))
+    return OptimConfig(lr=1e-4, optimizer="adamw", weight_decay=0.0, schedule="step")
 
 
 def _augment() -> AugmentConfig:
@@ -257,4 +257,4 @@ class Monodepth:
         if self.supervision == "sensor":
             return sensor_loss(found, scene, self.depth)
         pose = cast(Module, net.pose) if self.supervision == "video" else None
-        return clip_loss(found, scene, labels, self.depth, pose)
+        return clip_loss(found, scene, labels, self.depth, pose, self._plan().offsets)
