@@ -74,7 +74,8 @@ def _check_init(variant: Variant) -> None:
     if not init and (how.freeze or how.mode != "all"):
         raise ValueError(f"variant {name}: transfer.mode {how.mode}, freeze {how.freeze} need trained weights: init")
     if init and not init.startswith((STAGE, TIMM, TORCHVISION)) and not Path(init).exists():
-        raise ValueError(f"variant {name}: init {init}: no such checkpoint folder, weights file, timm: or torchvision:NAME")
+        ways = "or timm:NAME, torchvision:NAME"
+        raise ValueError(f"variant {name}: init {init}: no such checkpoint folder or weights file ({ways})")
 
 
 def _check_images(name: str, method: Segment) -> int:
