@@ -96,7 +96,7 @@ def carry(source: Source, target: Mapping[str, Tensor], kept: set[str]) -> Trans
     import torch
 
     spelled = _spelled(source.weights)
-    matched, missing, reshaped, resized = [], [], [], []
+    matched, missing, reshaped, resized = (list[str]() for _ in range(4))
     used: set[str] = set()
     for name, value in target.items():
         found = name if name in source.weights else spelled.get(_plain(name), "")
