@@ -15,6 +15,9 @@ from fastseg.methods import LoopConfig, OptimConfig, Start, check_training, pars
 from fastseg.tensors import Module, Tensor
 
 
+Widths = Literal[32, 128, 256]
+
+
 def _optim() -> OptimConfig:
     return OptimConfig(lr=1e-3, optimizer="adamw", weight_decay=0.0, schedule="cosine")
 
@@ -44,7 +47,7 @@ class LabelStructure:
     root: str
     out: Path
     split: str = "train"
-    widths: Literal[32, 128, 256] = 128
+    widths: Widths = 128
     size: str = "256x256"
     steps: int = 10_000
     batch: int = 12
