@@ -23,7 +23,7 @@ from fastseg.data.augment import Normalisation, resized
 from fastseg.data.measured import WithDepth
 from fastseg.data.sources import Labelled
 from fastseg.frames import LabelledImages, LabelledInstances
-from fastseg.inference import Views, check_labels_pixels, predictions, restored
+from fastseg.inference import Views, check_labels_pixels, depths_of, predictions, restored
 from fastseg.inference_depth import predicts_depth
 from fastseg.metrics import Counts, Floats, Scores, as_json, check_chosen, mean_iou, subset
 from fastseg.metrics_depth import DepthRules
@@ -228,7 +228,8 @@ def measured(
     for start in range(0, len(examples), batch):
         pairs = [examples[index] for index in range(start, min(start + batch, len(examples)))]
         shapes = [label.shape for _, label in pairs]
-        looks = predictions(net, [resized(image, size) for image, _ in pairs], shapes, normalisation, views)
+        depths = depths_of(net, examples, range(start, start + len(pairs)), size)
+        looks = predictions(net, [resized(image, size) for image, _ in pairs], shapes, normalisation, views, depths)
         guesses = (look.cpu().numpy() for look in looks)
         for index, (_, label), guess in zip(count(start), pairs, guesses, strict=False):
             try:

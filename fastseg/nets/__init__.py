@@ -15,6 +15,7 @@ from fastseg.nets.depth import SCALES, SkipNet, skip
 from fastseg.nets.fcn import fcn
 from fastseg.nets.features import Features, Network, features
 from fastseg.nets.flow import FlowNet, flow_net
+from fastseg.nets.gating_net import GatedNet, gated
 from fastseg.nets.hypercolumn import hypercolumn
 from fastseg.nets.ocr import hrnet_stages, ocrnet
 from fastseg.nets.pose import PoseNet
@@ -23,14 +24,16 @@ from fastseg.nets.segnet import SegNet, segnet
 
 __all__ = [
     "Classifier", "CrossStitch", "Features", "SegNet", "blocks", "build_network", "classifier_keys", "disparities",
-    "encoder_blocks", "encoder_name", "features", "flows", "freeze", "logits", "scored", "stride", "unknown",
+    "encoder_blocks", "encoder_name", "features", "flows", "freeze", "logits", "measures_depth", "scored",
+    "stride", "unknown",
 ]  # fmt: skip
 
 OURS: dict[str, Callable[[str, int], nn.Module]] = {
     "segnet": segnet, "hypercolumn": hypercolumn, "fcn": fcn, "ocrnet": ocrnet, "skip": skip
 }  # fmt: skip
 STITCHED: dict[str, Share] = {"stitched": "channel", "stitched-scalar": "scalar"}
-CLASSIFY, DEPTH, DEPTH_POSE, FLOW, INPAINT = "classify", "depth", "depth-pose", "flow", "inpaint"
+CLASSIFY, FLOW, INPAINT, GATED = "classify", "flow", "inpaint", "gated"
+DEPTH, DEPTH_POSE, DEPTH_CAMERA = "depth", "depth-pose", "depth-camera"
 ENCODER = "vgg16_bn"  # of `segnet` alone
 
 
@@ -44,6 +47,8 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
             `classify/` before any of them: its encoder alone, with logits (N, classes) of whole images (Classifier)
             `depth/` before any of them: one output, for `disparities`; skip has its four scales then
             `depth-pose/` before any of them: the same with a PoseNet as its `pose`, which `forward` leaves alone
+            `depth-camera/` before any of them: the same, and the PoseNet has a LearnedCamera
+            `gated-WORDS/` before an encoder, or any decoder/encoder: a head with depth-aware gates (GatedNet)
             `flow/` before any of them: a FlowNet over its encoder, for `flows`
             `inpaint/` before any of them: three outputs, a picture's colours
     seed    of the initial weights; the global generator is left as it was
@@ -53,8 +58,8 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
     if classes < 1:
         raise ValueError(f"a network needs at least one class; got {classes}")
     kind, _, plain = name.partition("/")
-    if kind in (DEPTH, DEPTH_POSE) and plain:
-        return _depth_network(plain, classes, seed, output_stride, kind == DEPTH_POSE)
+    if kind in (DEPTH, DEPTH_POSE, DEPTH_CAMERA) and plain:
+        return _depth_network(plain, classes, seed, output_stride, kind)
     if kind in (FLOW, INPAINT) and plain:
         return _pretext_network(kind, plain, classes, seed, output_stride)
     if kind in STITCHED:
@@ -64,6 +69,10 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return classifier(whole, blocks(whole), classes)
+    if kind.partition("-")[0] == GATED and plain:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return gated(name, classes, lambda inner: build_network(inner, 1, seed, output_stride))
     decoder, slash, encoder = name.partition("/")
     if decoder != "segnet" and not (slash and encoder):
         raise ValueError(f"a network is named decoder/encoder, as in deeplabv3/resnet50 or segnet; got {name!r}")
@@ -74,7 +83,7 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
         return published(decoder, encoder, classes, output_stride)
 
 
-def _depth_network(name: str, outputs: int, seed: int, output_stride: int, pose: bool) -> nn.Module:
+def _depth_network(name: str, outputs: int, seed: int, output_stride: int, kind: str) -> nn.Module:
     """A network of one output, and of several scales where its decoder has them; its motion network where asked for."""
     if outputs != 1:
         raise ValueError(f"a depth network has one output; got {outputs}")
@@ -83,8 +92,8 @@ def _depth_network(name: str, outputs: int, seed: int, output_stride: int, pose:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = net or skip(encoder, 1, SCALES)
-        if pose:
-            net.add_module("pose", PoseNet())
+        if kind != DEPTH:
+            net.add_module("pose", PoseNet(camera=kind == DEPTH_CAMERA))
     return net
 
 
@@ -123,13 +132,23 @@ def stride(net: nn.Module) -> int:
     return int(getattr(encoder, "output_stride", 32))
 
 
-def logits(net: nn.Module, images: Tensor) -> Tensor:
+def logits(net: nn.Module, images: Tensor, depth: Tensor | None = None) -> Tensor:
     """Logits (N, classes, H, W), or a Classifier's (N, classes), of normalised images (N, 3, H, W) of any size.
+
+    depth   (N, H, W) metres, 0 = no measurement, for a network that `measures_depth`; others leave it unread
 
     Images are padded at the right and bottom (edge pixels repeated) to the network's stride; the logits are cropped.
     """
-    found: Tensor = net(_padded(net, images))
+    if depth is not None and measures_depth(net):
+        found: Tensor = net(images, depth)  # pads both itself
+        return found
+    found = net(_padded(net, images))
     return _cropped(found, images)
+
+
+def measures_depth(net: nn.Module) -> bool:
+    """Whether the network's gates are measured depth, so that every image needs its own."""
+    return isinstance(net, GatedNet) and net.measures
 
 
 def scored(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
