@@ -14,7 +14,6 @@ from fastseg.frames import LabelledImages
 from fastseg.methods import LoopConfig, OptimConfig, Start, check_training, parse_size
 from fastseg.tensors import Module, Tensor
 
-
 Widths = Literal[32, 128, 256]
 
 
