@@ -73,8 +73,8 @@ def restored_branch(found: Checkpoint, net: nn.Module) -> DecoderBranch:
     config = RegulariserConfig(**settings)
     if config.kind != "decoder":
         raise ValueError(
-            f"{found.path} was trained with regulariser {config.kind}: a label autoencoder's run is needed here, or one "
-            "with --regulariser decoder"
+            f"{found.path} was trained with regulariser {config.kind}: a label autoencoder's run is needed here, or "
+            "one with --regulariser decoder"
         )
     state = {key.removeprefix(f"{BRANCH}."): value for key, value in found.state.items() if key.startswith(BRANCH)}
     kernels = [state[f"decoder.convolutions.{index}.weight"] for index in range(5)]

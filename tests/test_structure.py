@@ -157,9 +157,6 @@ def test_a_study_trains_the_autoencoder_that_its_variants_share(made: Path, tmp_
     proof = json.loads((tmp_path / "out/cells/more-5-0/regulariser.json").read_text())
     assert proof["sha256_before"] == proof["sha256_now"]
     assert cli(["sweep", str(tmp_path / "out"), "--out", str(tmp_path / "page")]) == 0
-    wrong = {
-        **values,
-        "variants": [{"name": "half", "fields": {"regulariser": {**branch, "autoencoder": "pretrain:no"}}}],
-    }
-    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(wrong))
+    other = {"name": "half", "fields": {"regulariser": {"autoencoder": "pretrain:no"}}}
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump({**values, "variants": [other]}))
     assert compare([str(tmp_path / "wrong.yaml"), "--out", str(tmp_path / "wrong")]) == 2
