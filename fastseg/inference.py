@@ -45,18 +45,20 @@ class Views:
 
 
 def check_labels_pixels(found: Checkpoint) -> None:
-    """None; ValueError for the checkpoint of a network that names whole images, or predicts depth."""
-    from fastseg.inference_depth import predicts_depth
-    from fastseg.nets import CLASSIFY
+    """None; ValueError for a network that does something else: names whole images, predicts depth, flow, pictures."""
+    from fastseg.nets import CLASSIFY, DEPTH, DEPTH_CAMERA, DEPTH_POSE, FLOW, INPAINT
 
-    if predicts_depth(found):
-        raise ValueError(f"{found.path}: its network predicts depth (train monodepth), and here pixels are labelled")
-
-    if found.record.network.startswith(f"{CLASSIFY}/"):
-        raise ValueError(
-            f"{found.path}: its network names whole images (train classify), and here pixels are to be labelled; its "
-            "top-1 and top-5 are measured while it trains, by --loop.eval_every"
-        )
+    does = {
+        CLASSIFY: "names whole images (train classify), whose top-1 and top-5 --loop.eval_every measures in training",
+        DEPTH: "predicts depth (train monodepth)",
+        DEPTH_POSE: "predicts depth (train monodepth)",
+        DEPTH_CAMERA: "predicts depth (train monodepth)",
+        FLOW: "predicts optical flow (train monodepth --objective flow)",
+        INPAINT: "restores pictures (train monodepth --objective inpaint)",
+    }
+    kind = found.record.network.partition("/")[0]
+    if kind in does:
+        raise ValueError(f"{found.path}: its network {does[kind]}, and here pixels are to be labelled")
 
 
 def reads_labels(found: Checkpoint) -> bool:

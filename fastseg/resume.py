@@ -76,7 +76,8 @@ def check_same(method: Method, found: Checkpoint, fingerprint: str) -> None:
 
     A key that one of them lacks counts as its default: a version of fastseg that adds one resumes older runs.
     """
-    free = FREE | ({"steps"} if method.optim.schedule in ("constant", "step") else set())
+    fixed = method.optim.schedule == "constant" or method.optim.step_at
+    free = FREE | ({"steps"} if fixed else set())
     for key, was, now in differing(found.record.config, plain_config(method), free, defaults(type(method))):
         raise ValueError(f"cannot resume {found.path}: {key} was {was!r} and is now {now!r}")
     if found.record.method != method.name:

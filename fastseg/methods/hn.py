@@ -26,7 +26,8 @@ class HN:
     size        HEIGHTxWIDTH that images and labels are resized to
     steps       in all, those of a resumed run included
     batch       images a step
-    init_from   weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME; empty = random
+    init_from   weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME or
+                torchvision:NAME; empty = random
     resume      go on from the last good checkpoint in `out`
     regulariser a second branch of training alone, through an autoencoder of label maps
     seed        of everything random: weights, order, augmentation, dropout

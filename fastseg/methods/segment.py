@@ -39,7 +39,7 @@ class Segment:
     steps       in all, those of a resumed run included
     batch       images a step
     init_from   weights to start from, all but the classifier: a checkpoint folder, a .safetensors or .pth file,
-                timm:NAME; empty = random
+                timm:NAME or torchvision:NAME; empty = random
     transfer    which weights come over, what stays frozen, cross-stitch
     resume      go on from the last good checkpoint in `out`
     regulariser a second branch of training alone, through an autoencoder of label maps

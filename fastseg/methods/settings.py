@@ -16,7 +16,8 @@ class OptimConfig:
     weight_decay    of every parameter
     schedule        constant; poly: (1 - step / steps)^0.9; cosine: (1 + cos(pi step / steps)) / 2; step: times
                     step_factor at each step of step_at
-    step_at         of the schedule step: the steps before which the rate falls, as in [30000,36000]
+    step_at         of the schedule step: the steps before which the rate falls, as in [30000,36000]; empty = once,
+                    after three quarters of the steps
     step_factor     of the schedule step
     warmup          steps over which the rate first rises linearly
     clip            largest L2 norm of the gradient, 0 = any
@@ -60,7 +61,7 @@ class OptimConfig:
         self._check_steps()
 
     def _check_steps(self) -> None:
-        if (self.schedule == "step") != bool(self.step_at):
+        if self.step_at and self.schedule != "step":
             raise ValueError("optim.step_at goes with optim.schedule step: the steps before which the rate falls")
         if list(self.step_at) != sorted({step for step in self.step_at if step > 0}):
             raise ValueError(f"optim.step_at must be rising, positive steps; got {list(self.step_at)}")
