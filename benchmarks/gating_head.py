@@ -83,7 +83,7 @@ def _dense(module: Any) -> Any:
     found = copy.deepcopy(module)
     for each in found.modules():
         if isinstance(each, GatedConv):
-            each.forward = _in_full(each)  # type: ignore[method-assign]
+            each.forward = _in_full(each)  # type: ignore[method-assign, assignment]
     return found
 
 

@@ -140,8 +140,7 @@ def summary(results: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 def _gains(found: list[dict[str, Any]], base: list[dict[str, Any]]) -> list[float | None]:
     """mIoU minus the baseline's in each depth bin, nearest first, mean over seeds; None where nothing was so far."""
-    bins = [[a["distances"] for a in found], [b["distances"] for b in base[: len(found)]]]
-    ours, theirs = (list(zip(*each, strict=True)) for each in bins)
+    ours, theirs = (list(zip(*(run["distances"] for run in runs), strict=True)) for runs in (found, base[: len(found)]))
     return [
         None if None in (*a, *b) else float(np.mean([x["miou"] - y["miou"] for x, y in zip(a, b, strict=True)]))
         for a, b in zip(ours, theirs, strict=True)

@@ -104,7 +104,7 @@ def main(config: Gates) -> int:
     drawn: list[tuple[str, Truth, list[Seen]]] = []
     for index in range(len(examples)):
         truth, passes = _look(net, examples, index, size, found, config)
-        tallies = tallies or [Tally(len(examples.class_names), len(passes[0].gate)) for _ in passes]
+        tallies = tallies or [Tally(len(examples.class_names), len(_edges(net)) + 1) for _ in passes]
         for tally, seen in zip(tallies, passes, strict=True):
             tally.add(truth, seen)
         if index in chosen:

@@ -26,9 +26,9 @@ def write_page(
     """None; the page is written whole or not at all."""
     from fastseg.data.shards import replace_file
 
-    last, count = scores["passes"][-1], len(scores["passes"][-1]["gates"])
+    last, bins = scores["passes"][-1], len(scores["edges"]) + 1
     tiles = [("mIoU of the last pass", f"{100 * last['miou']:.1f} %"), ("passes", str(len(scores["passes"]))),
-             ("images scored", str(scores["images"])), ("depth bins", str(len(scores["edges"]) + 1))]  # fmt: skip
+             ("images scored", str(scores["images"])), ("depth bins", str(bins))]  # fmt: skip
     edges = ", ".join(f"{edge:g}" for edge in scores["edges"])
     body = [
         tag("h1", "Gates of a network"),
@@ -36,9 +36,9 @@ def write_page(
         facts(tiles),
         section("Every pass", _passes(scores["passes"]), note("Gates: the mean share of each branch, nearest first.")),
         _distances(scores),
-        section("Legend", _legend(class_names, len(scores["edges"]) + 1)),
+        section("Legend", _legend(class_names, bins)),
     ]
-    body += [section(name, *_strips(truth, passes, len(class_names), count)) for name, truth, passes in drawn]
+    body += [section(name, *_strips(truth, passes, len(class_names), bins)) for name, truth, passes in drawn]
     replace_file(path, page("Gates of a network", *body).encode())
 
 
@@ -85,9 +85,9 @@ def _legend(class_names: Sequence[str], bins: int) -> Markup:
     return tag("div", tag("p", *classes, class_="legend"), tag("p", *depth, class_="legend"), near)
 
 
-def _strips(truth: Truth, passes: Sequence[Seen], classes: int, count: int) -> Iterator[Markup]:
+def _strips(truth: Truth, passes: Sequence[Seen], classes: int, bins: int) -> Iterator[Markup]:
     """The image and its truth, then a row a pass."""
-    size, palette, depths = truth.image.shape[:2], class_palette(classes), bin_palette(max(count, 2))
+    size, palette, depths = truth.image.shape[:2], class_palette(classes), bin_palette(bins)
 
     def small(pixels: Picture, smooth: bool = False) -> Picture:
         height, width = size
@@ -98,7 +98,7 @@ def _strips(truth: Truth, passes: Sequence[Seen], classes: int, count: int) -> I
              picture(small(label_picture(truth.label, palette)), "label")]  # fmt: skip
     if truth.depth is not None and truth.bins is not None:
         known.append(picture(small(depth_picture(truth.depth)), "measured depth"))
-        known.append(picture(small(label_picture(truth.bins, bin_palette(count))), "its bins"))
+        known.append(picture(small(label_picture(truth.bins, depths)), "its bins"))
     yield tag("div", *known, class_="strip")
     moved = [None, *(before.classes != after.classes for before, after in pairwise(passes))]
     for number, (seen, change) in enumerate(zip(passes, moved, strict=True)):
@@ -107,7 +107,7 @@ def _strips(truth: Truth, passes: Sequence[Seen], classes: int, count: int) -> I
         if change is not None:
             painted = np.where(change[..., None], np.array(CHANGED, np.uint8), _grey(truth.image))
             row.append(picture(small(painted), f"what it changed: {100 * change.mean():.1f} % of the pixels"))
-        if count > 1:
+        if len(seen.gate) > 1:
             row.append(picture(small(label_picture(seen.gate.argmax(0), depths)), "largest gate"))
             row += [picture(small(heat_picture(gate)), f"gate {k + 1}") for k, gate in enumerate(seen.gate)]
         if seen.depth is not None:

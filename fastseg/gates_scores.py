@@ -27,14 +27,14 @@ class Tally:
         self.classes, self.bins = classes, bins
         self.counts = np.zeros((classes, classes), np.int64)
         self.by_bin = np.zeros((bins, classes, classes), np.int64)
-        self.gate, self.pixels = np.zeros(bins), 0
+        self.gate, self.pixels = np.zeros(1), 0
         self.right, self.measured = 0, 0
         self.depth, self.distances = DepthSums(), False
 
     def add(self, truth: Truth, seen: Seen) -> None:
         """Count one image. ValueError: a label that is none."""
         self.counts += confusion(truth.label, seen.classes, self.classes)
-        self.gate += seen.gate.sum((1, 2))
+        self.gate = self.gate + seen.gate.sum((1, 2))
         self.pixels += seen.gate[0].size
         if truth.bins is not None:
             self.distances = True
