@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from fastseg.data.batches import Scene
 from fastseg.losses import depth_l1, smoothness
+from fastseg.methods.depth_camera import learned_camera
 from fastseg.nets.depth import depth_of, grown
 from fastseg.nets.pose import inverse
 from fastseg.ops.photometric import Padding, Reduction, Window, photometric_loss
@@ -62,7 +63,7 @@ def clip_loss(
 
     pe_s      photometric error of the depth of scale s at full resolution, its mean over the labelled pixels (labels
               (N, H, W), 255 = not seen), 0 where no source frame shows the pixel
-    pose      the network of T_source_target; None = scene.poses are known
+    pose      the network of T_source_target, and of the camera where it has a lens; None = scene.poses are known
     offsets   of the source frames, see `learned_poses`
 
     ValueError: a scene without frames, camera or poses.
@@ -70,7 +71,7 @@ def clip_loss(
     if scene.sources is None or scene.camera is None:
         raise ValueError("supervision by video or stereo needs clips: source frames and their camera")
     target, sources = ((each.float() / 255).contiguous() for each in (scene.images, scene.sources))
-    camera = scene.camera.float()
+    camera = scene.camera.float() if pose is None else learned_camera(pose, scene.camera, scene.extent)
     poses = known_poses(scene) if pose is None else learned_poses(pose, target, sources, offsets)
     kept = (labels == 0).float()
     terms = []

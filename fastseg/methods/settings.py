@@ -1,4 +1,4 @@
-"""How every method is minimised (OptimConfig) and how its loop runs (LoopConfig)."""
+"""How methods are minimised (OptimConfig), how their loop runs (LoopConfig), what regularises them."""
 
 from __future__ import annotations
 
@@ -104,3 +104,39 @@ class LoopConfig:
         for name in ("save_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"loop.{name} must be at least 1; got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class RegulariserConfig:
+    """A branch of training alone, which what is saved, evaluated and exported does not have.
+
+    kind          none; decoder: it tells the labels again, through a label decoder; encoder: it tells a label encoder's
+                  conv1 and conv3 activations
+    autoencoder   a run of `fastseg train label-autoencoder` on the same classes and size, or one of its checkpoints
+    weight        of the branch's loss, beside 1 of the labels'; the paper's for cross_entropy and a decoder of 128
+    loss          auto = cross_entropy for the decoder, mse for the encoder (which has no other)
+    tap           the map that the branch reads: encoder.1 (the finest), encoder.2, ..., penultimate; empty = for the
+                  decoder the encoder's last map of the bottleneck's resolution, else penultimate; for the encoder all
+    weights       of the decoder: frozen, unfrozen (it learns on) or random (it begins anew, and learns)
+    """
+
+    kind: Literal["none", "decoder", "encoder"] = "none"
+    autoencoder: str = ""
+    weight: float = 0.5
+    loss: Literal["auto", "cross_entropy", "mse"] = "auto"
+    tap: str = ""
+    weights: Literal["frozen", "unfrozen", "random"] = "frozen"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < float("inf"):
+            raise ValueError(f"regulariser.weight must not be negative; got {self.weight:g}")
+        if (self.kind != "none") != bool(self.autoencoder):
+            raise ValueError(
+                "regulariser.kind decoder or encoder and regulariser.autoencoder, a run of `fastseg train "
+                "label-autoencoder`, go together"
+            )
+        if self.kind == "encoder" and (self.loss == "cross_entropy" or self.weights != "frozen"):
+            raise ValueError(
+                "regulariser.kind encoder goes with loss mse and frozen weights: an encoder that learns too "
+                "could make its activations easy to tell"
+            )
