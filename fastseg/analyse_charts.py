@@ -27,7 +27,7 @@ def charts(runs: Sequence[Trained], rows: Sequence[Row]) -> list[Markup]:
     if rows:
         drawn.append(_by_step(runs, "global_accuracy", f"Accuracy while training{most}", "%", 100, colours))
         drawn.append(_by_step(runs, "miou", f"mIoU while training{most}", "%", 100, colours))
-        drawn.append(_over(greatest(rows), _scaled, "mIoU by size of the input", "of the training size", colours))
+        drawn.append(_over(greatest(rows), _scaled, "mIoU by size of the input", "times the training size", colours))
         if len(counts) > 1:
             drawn.append(_over(rows, _sized, "mIoU by labelled images", "labelled images", colours))
         clouds = [Curve(name, colours[name], _accuracies(group)) for name, group in by_name(rows).items()]

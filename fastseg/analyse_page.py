@@ -73,7 +73,7 @@ def _scores(rows: Sequence[Row]) -> Markup:
     for (name, images), group in by_name_and_images(rows).items():
         values = [mean_and_deviation(100 * np.array([at_one(row)[key] for row in group])) for key in measures]
         body.append([name, str(images or "-"), str(len(group)), group[0]["network"], *values])
-    heads = ["begun from", "images", "seeds", "network", *(f"{name} %" for name in measures.values())]
+    heads = ["name", "images", "seeds", "network", *(f"{name} %" for name in measures.values())]
     return table(heads, body, numeric=(1, 2, *range(4, len(heads))))
 
 
@@ -84,7 +84,7 @@ def _depths(rows: Sequence[Row]) -> Markup:
         for row in rows
         if row["depth"]
     ]
-    heads = ["network of", "network", "scaling", *COLUMNS]
+    heads = ["name", "network", "scaling", *COLUMNS]
     return table(heads, body, numeric=tuple(range(3, len(heads))))
 
 

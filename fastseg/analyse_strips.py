@@ -134,6 +134,8 @@ def _measured(examples: LabelledImages, index: int) -> npt.NDArray[np.float32] |
 
 
 def _layer(name: str) -> str:
+    if name == "-1":
+        return "last block"
     return f"block {name}" if name.removeprefix("-").isdecimal() else name
 
 
