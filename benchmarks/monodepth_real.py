@@ -47,7 +47,7 @@ class MonodepthReal:
     part: Part
     data: Path
     runs: Path
-    steps: int = 600
+    steps: int = 400
     init_from: str = ""
     network: str = "skip/resnet18"
     results: Path = RESULTS

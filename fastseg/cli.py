@@ -141,8 +141,15 @@ def _joined(config_type: type[Any], words: list[str], positional: tuple[str, ...
         elif not equals and not rest:
             raise ValueError(f"option {word} needs a value")
         else:
-            out.append(f"--{name}={_listed(kinds.get(name), value if equals else rest.pop(0))}")
+            value = value if equals else rest.pop(0)
+            out.append(f"--{_of_group(name, value, kinds)}={_listed(kinds.get(name), value)}")
     return out
+
+
+def _of_group(name: str, value: str, kinds: Mapping[str, Any]) -> str:
+    """`group.kind` for a group's bare name with one of its kinds, as in --regulariser decoder; else the name."""
+    kind = f"{name}.kind"
+    return kind if value in typing.get_args(kinds.get(kind)) else name
 
 
 def _listed(kind: Any, value: str) -> str:
