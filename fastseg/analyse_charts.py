@@ -40,8 +40,9 @@ def _by_step(
 ) -> Markup:
     lines = []
     for group in largest(runs):
-        points, spread = mean_curve([smoothed(run.points(key)) * (1, factor) for run in group])
-        lines.append(Curve(group[0].name, colours[group[0].name], points, spread=spread))
+        points, spread = mean_curve([run.points(key) * (1, factor) for run in group])
+        band = smoothed(spread[:, None])[:, 0] if spread is not None else None
+        lines.append(Curve(group[0].name, colours[group[0].name], smoothed(points), spread=band))
     return curves(lines, title, "step", unit)
 
 
