@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from fastseg.compare_plan import Plan
 from fastseg.compare_run import checkout
 from fastseg.compare_study import STAGE, Study, Variant, amounts, is_searched, method_of, pretraining_of
+from fastseg.methods import RegulariserConfig
 from fastseg.methods.segment import Segment
 from fastseg.weights import TIMM, TORCHVISION
 
@@ -57,7 +59,7 @@ def check_networks(study: Study, out: Path) -> None:
     for each, method in methods:
         if each.init and not each.init.startswith(STAGE):  # weights that are there already: they are moved once
             try:
-                method.build(2)
+                replace(method, regulariser=RegulariserConfig()).build(2)  # whose classes are not known yet
             except ValueError as error:
                 raise ValueError(f"variant {each.name}: {error}") from error
 
