@@ -27,7 +27,7 @@ from benchmarks.bench_photometric import inputs, memory
 from benchmarks.threads import on_threads, one_thread
 from benchmarks.timing import OURS, RESULTS, write_result
 from fastseg.cli import run
-from fastseg.data.batches import Batch, Scene
+from fastseg.data.batches import Batch
 from fastseg.methods import LoopConfig, OptimConfig, parse_size
 from fastseg.methods.monodepth import DepthConfig, Monodepth
 from fastseg.tensors import Tensor
@@ -103,7 +103,7 @@ def begun(method: Monodepth, compare: Compare) -> Any:
     from fastseg.methods.depth_losses import clip_loss
     from fastseg.nets import disparities
 
-    def loss(net: Any, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Scene) -> Tensor:
+    def loss(net: Any, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Any) -> Tensor:
         found = disparities(net, images)
         return clip_loss(found, scene, labels, method.depth, net.pose, (-1, 1), compare)
 
