@@ -103,7 +103,7 @@ def begun(method: Monodepth, compare: Compare) -> Any:
     from fastseg.methods.depth_losses import clip_loss
     from fastseg.nets import disparities
 
-    def loss(net: Any, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Any) -> Tensor:
+    def loss(net: Any, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Any = None) -> Tensor:
         found = disparities(net, images)
         return clip_loss(found, scene, labels, method.depth, net.pose, (-1, 1), compare)
 
