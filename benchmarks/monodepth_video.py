@@ -53,8 +53,7 @@ def kitti(data: Path, runs: Path, network: str, steps: int, init_from: str) -> F
     out = runs / ("kitti-imagenet" if init_from else "kitti")
     method = Monodepth(
         "video", root=str(root), out=out, clips=ClipConfig(intrinsics=INTRINSICS), network=network, size="64x224",
-        steps=steps, batch=4, init_from=init_from, resume=True,
-        optim=OPTIM, loop=LOOP,
+        steps=steps, batch=4, init_from=init_from, resume=True, optim=OPTIM, loop=LOOP,
     )  # fmt: skip
     before, after = trained(method)
     size = parse_size(method.size)
@@ -117,7 +116,7 @@ def rooms(runs: Path, network: str, steps: int, init_from: str) -> Found:
     the study monodepth_rooms, chosen on other rooms.
     """
     root = runs / "rooms-frames"
-    if not (root / "intrinsics.json").is_file():
+    if len(list((root / "labels").rglob("*.png"))) < ROOMS["rooms"] * ROOMS["views"]:
         write_rooms(root, slides(ROOMS))
     method = Monodepth(
         "video", root=str(root), out=runs / ("rooms-imagenet" if init_from else "rooms"),
