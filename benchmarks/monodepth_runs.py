@@ -39,7 +39,8 @@ def protocol(method: Monodepth, data: str) -> dict[str, Any]:
     return {
         "data": data, "network": method.network, "size": method.size, "batch": method.batch, "steps": method.steps,
         "start": method.init_from.rpartition("/")[2] or "random", "optim": method.optim, "depth": method.depth,
-        "offsets": list(method.clips.offsets or (-1, 1)), "seed": method.seed, "loss_by_tenth": losses,
+        "offsets": [] if method.supervision == "sensor" else list(method.clips.offsets or (-1, 1)),
+        "seed": method.seed, "loss_by_tenth": losses,
     }  # fmt: skip
 
 
