@@ -45,17 +45,35 @@ class Views:
 
 
 def check_labels_pixels(found: Checkpoint) -> None:
-    """None; ValueError for the checkpoint of a network that names whole images, or predicts depth."""
-    from fastseg.inference_depth import predicts_depth
-    from fastseg.nets import CLASSIFY
+    """None; ValueError for a network that does something else: names whole images, predicts depth, flow, pictures."""
+    from fastseg.nets import CLASSIFY, DEPTH, DEPTH_CAMERA, DEPTH_POSE, FLOW, INPAINT
 
-    if predicts_depth(found):
-        raise ValueError(f"{found.path}: its network predicts depth (train monodepth), and here pixels are labelled")
+    does = {
+        CLASSIFY: "names whole images (train classify), whose top-1 and top-5 --loop.eval_every measures in training",
+        DEPTH: "predicts depth (train monodepth)",
+        DEPTH_POSE: "predicts depth (train monodepth)",
+        DEPTH_CAMERA: "predicts depth (train monodepth)",
+        FLOW: "predicts optical flow (train monodepth --objective flow)",
+        INPAINT: "restores pictures (train monodepth --objective inpaint)",
+    }
+    kind = found.record.network.partition("/")[0]
+    if kind in does:
+        raise ValueError(f"{found.path}: its network {does[kind]}, and here pixels are to be labelled")
 
-    if found.record.network.startswith(f"{CLASSIFY}/"):
+
+def reads_labels(found: Checkpoint) -> bool:
+    """Whether the checkpoint's network takes label maps, not images."""
+    from fastseg.nets import LABELS
+
+    return found.record.network.startswith(f"{LABELS}/")
+
+
+def check_reads_images(found: Checkpoint) -> None:
+    """None; ValueError for the checkpoint of a label autoencoder."""
+    if reads_labels(found):
         raise ValueError(
-            f"{found.path}: its network names whole images (train classify), and here pixels are to be labelled; its "
-            "top-1 and top-5 are measured while it trains, by --loop.eval_every"
+            f"{found.path}: its network takes label maps (train label-autoencoder), not images; `fastseg evaluate` "
+            "scores it"
         )
 
 

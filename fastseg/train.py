@@ -1,4 +1,4 @@
-"""Train a network: `python -m fastseg.train hn|segment|classify|monodepth|gating --root ... --out ...`."""
+"""Train a network: `python -m fastseg.train METHOD --root ... --out ...`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fastseg.methods.gating import DepthGating
 from fastseg.methods.hn import HN
 from fastseg.methods.monodepth import Monodepth
 from fastseg.methods.segment import Few, FewFrames, Segment
+from fastseg.methods.structure import LabelStructure
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from fastseg.transfer import Transfer
 
 SURVEY = 2000
-Trained = HN | Segment | Classify | Monodepth | DepthGating
-METHODS: dict[str, type[Trained]] = {method.name: method for method in (HN, Segment, Classify, Monodepth, DepthGating)}
+Trained = HN | Segment | Classify | Monodepth | DepthGating | LabelStructure
+METHODS: dict[str, type[Trained]] = {
+    method.name: method for method in (HN, Segment, Classify, Monodepth, DepthGating, LabelStructure)
+}
 
 
 def main(config: Method) -> int:
@@ -106,10 +109,12 @@ def _fit(method: Method, examples: LabelledImages, validation: LabelledImages | 
 
 def _save(state: Run, names: tuple[str, ...], fingerprint: str) -> None:
     """None, once the first process has saved: no other goes on, or ends, before."""
+    from fastseg.methods.regulariser import keep_proof
     from fastseg.resume import save_run
 
     if state.group.first:
         save_run(state, names, fingerprint)
+        keep_proof(state.net, state.method.out)
     state.group.wait()
 
 
@@ -138,6 +143,11 @@ def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: t
         begun = replace(method, init_from=str(found.path)).build(len(examples.class_names))  # type: ignore[type-var]
     else:
         begun = method.build(len(examples.class_names))
+    if begun.class_names and begun.class_names != tuple(examples.class_names):
+        raise ValueError(
+            f"the label autoencoder was trained on the classes {', '.join(begun.class_names)}, and these images have "
+            f"{', '.join(examples.class_names)}"
+        )
     if begun.transfer is not None and found is None and group.first:
         _report(begun.transfer, method.out)
     weight = median_frequency_weights(pixels).to(group.device) if method.optim.class_weights == "median" else None

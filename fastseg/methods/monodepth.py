@@ -89,7 +89,7 @@ class ClipConfig:
 
 
 def _optim() -> OptimConfig:
-    return OptimConfig(lr=1e-4, optimizer="adamw", weight_decay=0.0, schedule="step", step_at=(STEPS * 3 // 4,))
+    return OptimConfig(lr=1e-4, optimizer="adamw", weight_decay=0.0, schedule="step")
 
 
 def _augment() -> AugmentConfig:
@@ -114,7 +114,8 @@ class Monodepth:
                   and augment.fit cover is the paper's "cropped"
     steps         in all, those of a resumed run included
     batch         images a step
-    init_from     weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME; empty = random
+    init_from     weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME or
+                  torchvision:NAME; empty = random
     resume        go on from the last good checkpoint in `out`
     seed          of everything random: weights, order, augmentation
     """
@@ -256,4 +257,4 @@ class Monodepth:
         if self.supervision == "sensor":
             return sensor_loss(found, scene, self.depth)
         pose = cast(Module, net.pose) if self.supervision == "video" else None
-        return clip_loss(found, scene, labels, self.depth, pose)
+        return clip_loss(found, scene, labels, self.depth, pose, self._plan().offsets)

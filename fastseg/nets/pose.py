@@ -83,3 +83,11 @@ def rigid(axis_angle: Tensor, translation: Tensor) -> Tensor:
     turn = first[:, None, None] * cross + second[:, None, None] * twice
     moved = torch.cat([found[:, :3, :3] + turn, translation[:, :, None]], 2)
     return torch.cat([moved, found[:, 3:]], 1)
+
+
+def inverse(motion: Tensor) -> Tensor:
+    """The motion that undoes x -> R x + t: x -> R^T (x - t), (..., 4, 4)."""
+    turn = motion[..., :3, :3].transpose(-1, -2)
+    # the product entry by entry: autocast would take a matrix product in half precision
+    back = -(turn * motion[..., None, :3, 3]).sum(-1, keepdim=True)
+    return torch.cat([torch.cat([turn, back], -1), motion[..., 3:, :]], -2)

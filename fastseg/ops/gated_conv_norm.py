@@ -23,10 +23,7 @@ from torch import Tensor
 from fastseg.ops import gated_conv_call as op
 from fastseg.ops.gated_conv_torch import autocast
 
-CHANNELS = {
-    "cpu": 128,
-    "cuda": 512,
-}  # of a branch, together in the backward: less memory, or fewer calls
+CHANNELS = {"cpu": 128, "cuda": 512}  # of a branch, together in the backward: less memory, or fewer calls
 AT_ONCE = {"cpu": 1 << 19, "cuda": 1 << 24}  # values of a map that are worked on together: a cache's worth, a launch's
 
 

@@ -1,0 +1,205 @@
+"""Classifiers to be explained: a list of them in a JSON file, opened as members of a PSSL ensemble."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastseg.data.augment import IMAGENET
+from fastseg.data.shard_check import file_sha256
+from fastseg.tensors import Module, Tensor
+from fastseg.weights import read_source
+
+if TYPE_CHECKING:
+    from fastseg.labels.pssl_member import Member
+
+MAX_LIST_BYTES = 2**22
+EXAMPLE = '[{"arch": "timm:resnet50", "weights": "resnet50.safetensors"}, {"arch": "torchvision:mobilenet_v2"}]'
+
+
+@dataclass(frozen=True)
+class ClassifierAt:
+    """One classifier of a list.
+
+    arch        timm:NAME or torchvision:NAME
+    weights     its weights file (see `fastseg.weights.read_source`); empty = the library's own, which may be downloaded
+    name        what it is called; noise follows from it, so it must be unique; empty = arch
+    mean, std   (R, G, B) of an image in [0, 1]; empty = timm's of the architecture, else ImageNet's
+    size        pixels of a side of its input; 0 = timm's of the architecture, else 224
+    classes     a text file that names its outputs in order, one a line; empty = the data set's classes in their order
+    by_order    the weights are those of another implementation: the same tensors in the same order, other names
+    """
+
+    arch: str
+    weights: str = ""
+    name: str = ""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    size: int = 0
+    classes: str = ""
+    by_order: bool = False
+
+
+def read_classifiers(path: Path) -> tuple[ClassifierAt, ...]:
+    """The classifiers in a JSON file; paths in it are relative to its folder. ValueError, OSError: one sentence."""
+    try:
+        found = json.loads(_small(path))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected JSON such as {EXAMPLE}; {error}") from error
+    if not isinstance(found, list) or not found or not all(isinstance(each, dict) for each in found):
+        raise ValueError(f"{path}: expected a list of classifiers, such as {EXAMPLE}")
+    models = tuple(_classifier(each, path) for each in found)
+    names = [model.name for model in models]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{path}: two classifiers are called {twice[0]}; give them a name each")
+    return models
+
+
+def _small(path: Path) -> str:
+    if path.stat().st_size > MAX_LIST_BYTES:
+        raise ValueError(f"{path}: expected a text of at most {MAX_LIST_BYTES} bytes")
+    return path.read_text("utf-8")
+
+
+def _classifier(stated: Mapping[str, Any], path: Path) -> ClassifierAt:
+    known = {each.name: type(each.default) for each in fields(ClassifierAt) if each.name != "arch"} | {"arch": str}
+    for key, value in stated.items():
+        if key not in known:
+            raise ValueError(f"{path}: a classifier has {', '.join(sorted(known))}; got {key!r}")
+        if not isinstance(value, list if known[key] is tuple else known[key]) or (known[key] is int and value is True):
+            raise ValueError(f"{path}: {key} must be {known[key].__name__}; got {value!r}")
+    if str(stated.get("arch", "")).partition(":")[0] not in ("timm", "torchvision"):
+        raise ValueError(f"{path}: arch is timm:NAME or torchvision:NAME; got {stated.get('arch')!r}")
+    given: dict[str, Any] = {key: tuple(v) if known[key] is tuple else v for key, v in stated.items()}
+    found = ClassifierAt(**given)
+    for key in ("mean", "std"):
+        triple = getattr(found, key)
+        numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in triple)
+        if len(triple) not in (0, 3) or not numbers or (key == "std" and any(value <= 0 for value in triple)):
+            raise ValueError(f"{path}: {key} must be three numbers; got {list(triple)}")
+    if found.size < 0 or found.size > 4096:
+        raise ValueError(f"{path}: size must lie between 1 and 4096; got {found.size}")
+    here = {key: str(path.parent / getattr(found, key)) for key in ("weights", "classes") if getattr(found, key)}
+    return replace(found, name=found.name or found.arch, **here)  # type: ignore[arg-type]
+
+
+def described(models: Sequence[ClassifierAt]) -> list[dict[str, Any]]:
+    """What decides the labels that these classifiers give: their settings, and the SHA-256 of every file of theirs."""
+    found = []
+    for model in models:
+        stated = asdict(model)
+        for key in ("weights", "classes"):
+            path = Path(stated[key])
+            stated[key] = file_sha256(path) if stated[key] and path.is_file() else stated[key]
+        found.append(stated | {"mean": list(model.mean), "std": list(model.std)})
+    return found
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """The class names in a text file, one a line, in order; ValueError for none, an empty line or a name twice."""
+    names = tuple(line.strip() for line in _small(path).splitlines())
+    if not names or "" in names:
+        raise ValueError(f"{path}: expected one class name a line")
+    if twice := sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []:
+        raise ValueError(f"{path}: {twice[0]!r} is there twice")
+    return names
+
+
+def open_member(at: ClassifierAt, classes: Sequence[str]) -> Member:
+    """The classifier with its weights, its outputs matched with the data set's classes.
+
+    ValueError: an unknown architecture, weights that do not fit, or outputs that are not these classes.
+    """
+    from fastseg.labels.pssl_member import Member
+
+    library, _, arch = at.arch.partition(":")
+    net = _timm(arch, not at.weights) if library == "timm" else _torchvision(arch, not at.weights)
+    if at.weights:
+        _fill(net, read_source(at.weights).weights, at)
+    about: Mapping[str, Any] = getattr(net, "pretrained_cfg", None) or {}
+    mean, std = (tuple(getattr(at, key) or about.get(key) or getattr(IMAGENET, key)) for key in ("mean", "std"))
+    size = at.size or int((about.get("input_size") or (3, 224, 224))[-1])
+    outputs = _outputs(net, size, at.name)
+    return Member(at.name, net, mean, std, size, _columns(at, outputs, classes))
+
+
+def _timm(arch: str, published: bool) -> Any:
+    import timm
+
+    from fastseg.nets import unknown
+
+    if not timm.is_model(arch):
+        raise ValueError(unknown("timm model", arch, timm.list_models()))
+    try:
+        return timm.create_model(arch, pretrained=published).eval()
+    except Exception as error:  # a download fails in as many ways as there are networks
+        raise ValueError(_no_weights("timm", arch, error)) from error
+
+
+def _torchvision(arch: str, published: bool) -> Any:
+    from torchvision import models
+
+    from fastseg.nets import unknown
+
+    if arch not in models.list_models(module=models):
+        raise ValueError(unknown("torchvision model", arch, models.list_models(module=models)))
+    try:
+        return models.get_model(arch, weights="DEFAULT" if published else None).eval()
+    except Exception as error:
+        raise ValueError(_no_weights("torchvision", arch, error)) from error
+
+
+def _no_weights(library: str, arch: str, error: Exception) -> str:
+    cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"{library}'s weights of {arch} could not be had ({cause.rstrip('.')}); name a file of them in the list"
+
+
+def _fill(net: Any, weights: Mapping[str, Tensor], at: ClassifierAt) -> None:
+    """Put the weights in; ValueError unless every tensor has its place."""
+    own = net.state_dict()
+    if at.by_order:
+        shapes = [tuple(tensor.shape) for tensor in weights.values()]
+        if shapes != [tuple(tensor.shape) for tensor in own.values()]:
+            raise ValueError(f"{at.weights}: by_order needs the same shapes in the same order as {at.arch}")
+        weights = dict(zip(own, weights.values(), strict=True))
+    odd = sorted(own.keys() ^ weights.keys()) or [k for k in own if own[k].shape != weights[k].shape]
+    if odd:
+        hint = "" if at.by_order else "; are they of another implementation (by_order)?"
+        raise ValueError(
+            f"{at.weights}: its tensors are not those of {at.arch}, {odd[0]} the first of {len(odd)}{hint}"
+        )
+    net.load_state_dict(weights)
+
+
+def _outputs(net: Module, size: int, name: str) -> int:
+    import torch
+
+    try:
+        with torch.inference_mode():
+            logits = net(torch.zeros(1, 3, size, size))
+    except Exception as error:  # each network has its own way to refuse a size
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{name} does not take images of {size}x{size}: {cause}") from error
+    if not torch.is_tensor(logits) or logits.ndim != 2:
+        raise ValueError(f"{name} is no classifier: it does not give logits (N, classes)")
+    return int(logits.shape[1])
+
+
+def _columns(at: ClassifierAt, outputs: int, classes: Sequence[str]) -> tuple[int, ...] | None:
+    """For each class the output that stands for it; None = the same order. ValueError where that cannot be known."""
+    if not at.classes:
+        if outputs != len(classes):
+            hint = "a file with the names of its outputs (classes, in the list) says which is which"
+            raise ValueError(f"{at.name} has {outputs} outputs for {len(classes)} classes; {hint}")
+        return None
+    names = read_class_names(Path(at.classes))
+    if len(names) != outputs:
+        raise ValueError(f"{at.classes} names {len(names)} classes; {at.name} has {outputs} outputs")
+    number = {name: i for i, name in enumerate(names)}
+    if lost := [name for name in classes if name not in number]:
+        raise ValueError(f"{at.name} knows {len(lost)} of the classes not, {lost[0]!r} the first")
+    return tuple(number[name] for name in classes)
