@@ -50,6 +50,7 @@ def forked(words: tuple[str, ...], log: Path, environment: Mapping[str, str], ke
 
     ChildProcessError: the process to fork from was ended, by whatever ends processes on this machine.
     """
+    log.touch()  # it is looked into before the program lives
     context = get_context("forkserver")
     context.set_forkserver_preload(LOADED)
     before = dict(os.environ)
