@@ -20,6 +20,7 @@ Source = Literal["baseline", "average", "ground_truth", "attention", "predicted"
 SOURCES = ("baseline", "average", "ground_truth", "attention", "predicted", "multiscale")
 UNGATED = ("baseline", "multiscale")
 KINDS = ("classes", "regression", "both")
+FLAGS = ("tied", "hard", "aspp")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Gating:
                 baseline on the image at several sizes
     tied        one kernel at all dilations
     hard        each pixel's largest gate alone in evaluation
+    aspp        in the place of DeepLabV3's ASPP, at w256: `gated-aspp-w256/deeplabv3/resnet50`
     loops       recurrent passes after the first one, as in `loops2`; 0 = no recurrent module
     branch      what the depth branch predicts: bins (classes), log-depth (regression), or both
     width       channels, as in `w512`
@@ -40,6 +42,7 @@ class Gating:
     source: Source = "predicted"
     tied: bool = False
     hard: bool = False
+    aspp: bool = False
     loops: int = 0
     branch: Kind = "classes"
     width: int = 512
@@ -54,7 +57,7 @@ class Gating:
     @property
     def name(self) -> str:
         """`gated-...`, as `parsed` reads it."""
-        words = ["gated", self.source, *(word for word in ("tied", "hard") if getattr(self, word))]
+        words = ["gated", self.source, *(word for word in FLAGS if getattr(self, word))]
         words += [f"loops{self.loops}"] * bool(self.loops) + [self.branch] * (self.branch != "classes")
         words += [f"w{self.width}"] * (self.width != 512)
         return "-".join(words + [f"d{'.'.join(map(str, self.dilations))}"] * (self.dilations != DILATIONS))
@@ -71,7 +74,7 @@ class Gating:
 def _meaning(word: str, name: str) -> dict[str, Any]:
     if word in SOURCES:
         return {"source": word}
-    if word in ("tied", "hard"):
+    if word in FLAGS:
         return {word: True}
     if word in KINDS:
         return {"branch": word}
@@ -81,7 +84,7 @@ def _meaning(word: str, name: str) -> dict[str, Any]:
         return {"width": int(word[1:])}
     if word[:1] == "d" and all(part.isdecimal() for part in word[1:].split(".")):
         return {"dilations": tuple(int(part) for part in word[1:].split("."))}
-    known = f"{', '.join(SOURCES)}, tied, hard, {', '.join(KINDS)}, loopsN, wN, dN.N"
+    known = f"{', '.join(SOURCES)}, {', '.join(FLAGS)}, {', '.join(KINDS)}, loopsN, wN, dN.N"
     raise ValueError(f"{name!r}: {word!r} is none of a gated network's words: {known}")
 
 
