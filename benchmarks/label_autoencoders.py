@@ -22,7 +22,7 @@ from fastseg.data.images import decode_label
 from fastseg.data.label_maps import LabelPictures, LabelSource, open_labels
 from fastseg.frames import LabelledImages
 from fastseg.methods import LoopConfig, OptimConfig, parse_size
-from fastseg.methods.structure import LabelStructure
+from fastseg.methods.structure import LabelStructure, Widths
 from fastseg.metrics import confusion, scores
 
 CELL = 16
@@ -36,7 +36,7 @@ class Config:
     runs: Path  # a folder for the trainings, which go on where they were
     data: Path = Path("../shared/data")
     sets: tuple[str, ...] = ("camvid", "nyu13")
-    widths: tuple[int, ...] = (32, 128, 256)
+    widths: tuple[Widths, ...] = (32, 128, 256)
     size: str = "96x128"
     steps: int = 600
     batch: int = 8
@@ -112,7 +112,7 @@ def of_set(name: str, config: Config) -> dict[str, Any]:
     found: dict[str, Any] = {"held_back": len(held), "majority": of_majority(LabelPictures(held, size))}
     for width in config.widths:
         out = config.runs / f"{name}-{width}"
-        found[str(width)] = trained(replace(method, widths=width, out=out), held)  # type: ignore[arg-type]
+        found[str(width)] = trained(replace(method, widths=width, out=out), held)
         print(f"{name} {width}: {found[str(width)]}; majority {found['majority']}", flush=True)
     return found
 

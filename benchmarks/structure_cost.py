@@ -21,7 +21,7 @@ from benchmarks.timing import one_thread, write_json, write_result
 from fastseg.cli import run
 from fastseg.methods import LoopConfig, OptimConfig, RegulariserConfig, parse_size
 from fastseg.methods.segment import Segment
-from fastseg.methods.structure import LabelStructure
+from fastseg.methods.structure import LabelStructure, Widths
 
 ALLOWED = 0.15
 
@@ -35,7 +35,7 @@ class Config:
     classes: int = 21
     batch: int = 2
     repeats: int = 7
-    widths: tuple[int, ...] = (32, 128)
+    widths: tuple[Widths, ...] = (32, 128)
     json: Path | None = None
 
 
@@ -57,7 +57,7 @@ class Maps:
         return np.zeros((32, 32, 3), np.uint8), label
 
 
-def autoencoder(config: Config, width: int, out: Path) -> str:
+def autoencoder(config: Config, width: Widths, out: Path) -> str:
     """The run of a label autoencoder of the network's classes and size, after one step."""
     from fastseg.train import fit
 
@@ -77,7 +77,7 @@ def step_of(config: Config, regulariser: RegulariserConfig) -> Callable[[], floa
     method = Segment(
         "folder", "nowhere", Path("nowhere"), network=config.network, size=config.size, regulariser=regulariser
     )
-    net = method.build(config.classes).net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    net = method.build(config.classes).net.to(memory_format=torch.channels_last).train()
     optimizer = optimiser(net, OptimConfig(lr=1e-4, optimizer="adamw", weight_decay=0.0))
     random = torch.Generator().manual_seed(0)
     images = torch.randn(config.batch, 3, *parse_size(config.size), generator=random)

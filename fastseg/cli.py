@@ -24,6 +24,7 @@ VERBS = {
     "predict": ("fastseg.predict", "classes or depth of images, folders and videos, by a checkpoint"),
     "export": ("fastseg.export", "a checkpoint as safetensors, timm, smp, ONNX or torch.export, with a model card"),
     "transfer": ("fastseg.transfer", "which weights of one network would go into another (map A B)"),
+    "structure": ("fastseg.structure", "look at label structure: reconstructions, nearest regions, a weight sweep"),
     "view": ("fastseg.view", "look at labels: one self-contained HTML page, or a painted point cloud"),
     "verify": ("fastseg.verify", "every problem of a label run on disk, named; repairs nothing"),
     "doctor": ("fastseg.doctor", "what is installed, which backends work, what is missing"),

@@ -11,7 +11,6 @@ from typing import Any
 
 from fastseg.compare_search import Choice, choose
 from fastseg.compare_study import (
-    STAGE,
     Study,
     Variant,
     cells,
@@ -19,6 +18,7 @@ from fastseg.compare_study import (
     is_searched,
     plain,
     pretraining_of,
+    stages_of,
 )  # fmt: skip
 from fastseg.journal import records
 from fastseg.methods.segment import Segment
@@ -168,8 +168,8 @@ class Plan:
         return [self.record(name) for name in names if RATE.fullmatch(name.removeprefix(prefix))]
 
     def _stage(self, variant: str) -> tuple[str, ...]:
-        init = next(each.init for each in self.study.variants if each.name == variant)
-        return (f"pretrain-{init.removeprefix(STAGE)}",) if init.startswith(STAGE) else ()
+        chosen = next(each for each in self.study.variants if each.name == variant)
+        return tuple(f"pretrain-{name}" for name in stages_of(self.study, chosen))
 
     def _after(self, task: Task) -> list[str]:
         """What the task's needs are, by their runs: run again, they are others."""

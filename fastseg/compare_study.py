@@ -28,7 +28,8 @@ class Variant:
     name        of the variant, one word
     init        pretrain:NAME, or what --init-from of `fastseg train segment` takes; empty = random weights
     transfer    which of these weights come over, what stays frozen, cross-stitch
-    fields      fields of segment that are this variant's own
+    fields      fields of segment that are this variant's own; `regulariser: {autoencoder: pretrain:NAME}` too is one of
+                the study's pre-trainings
     """
 
     name: str
@@ -126,11 +127,11 @@ class Study:
         if len(self.order) == 1 or len(set(self.order)) < len(self.order) or not set(self.order) <= set(names):
             raise ValueError(f"order lists two or more of the variants {names}, each once; got {self.order}")
         for variant in self.variants:
-            stage = variant.init.removeprefix(STAGE)
-            if variant.init.startswith(STAGE) and stage not in known:
-                raise ValueError(
-                    f"variant {variant.name} begins from pre-training {stage!r}; there is {known or 'none'}"
-                )
+            for stage in stages_of(self, variant):
+                if stage not in known:
+                    raise ValueError(
+                        f"variant {variant.name} begins from pre-training {stage!r}; there is {known or 'none'}"
+                    )
 
 
 @dataclass(frozen=True)
@@ -167,10 +168,24 @@ def method_of(study: Study, variant: Variant, out: Path, seed: int) -> Segment:
     values = _merged(study.segment, variant.fields)
     if is_searched(study, variant):
         values["optim"] = {key: value for key, value in values["optim"].items() if key != "lr"}
-    stage = variant.init.removeprefix(STAGE)
-    begin = str(out / "pretrain" / stage / "run") if variant.init.startswith(STAGE) else variant.init
+    begin = _place(variant.init, out)
     values |= {"out": str(out), "seed": seed, "resume": True, "init_from": begin, "transfer": asdict(variant.transfer)}
+    if isinstance(values.get("regulariser"), Mapping) and "autoencoder" in values["regulariser"]:
+        autoencoder = _place(str(values["regulariser"]["autoencoder"]), out)
+        values["regulariser"] = {**values["regulariser"], "autoencoder": autoencoder}
     return typed(Segment, values, f"variant {variant.name}")
+
+
+def stages_of(study: Study, variant: Variant) -> list[str]:
+    """The names of the pre-trainings that a variant takes: where it begins, and its regulariser's autoencoder."""
+    regulariser = _merged(study.segment, variant.fields).get("regulariser")
+    autoencoder = str(regulariser.get("autoencoder", "")) if isinstance(regulariser, Mapping) else ""
+    return [name.removeprefix(STAGE) for name in (variant.init, autoencoder) if name.startswith(STAGE)]
+
+
+def _place(name: str, out: Path) -> str:
+    """Where the run of a pre-training lies, for pretrain:NAME; any other name as it stands."""
+    return str(out / "pretrain" / name.removeprefix(STAGE) / "run") if name.startswith(STAGE) else name
 
 
 def pretraining_of(stage: Pretrain, out: Path) -> Trained:

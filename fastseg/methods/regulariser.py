@@ -31,7 +31,7 @@ def regularised(begun: Start, config: RegulariserConfig, classes: int, size: tup
     if config.kind == "none":
         return begun
     autoencoder, names = read_autoencoder(config, classes, size, seed)
-    found, padded = _look(begun.net, size)
+    found, padded = look_at(begun.net, size)
     chosen = chosen_taps(found, config, padded)
     widths = [taps(found)[name].shape[1] for name in chosen]
     with torch.random.fork_rng(devices=[]):
@@ -82,7 +82,7 @@ def _branch(config: RegulariserConfig, net: LabelAutoencoder, names: list[str], 
     return DecoderBranch(net.decoder, names[0], widths[0], config.weights != "frozen")
 
 
-def _look(net: nn.Module, size: tuple[int, int]) -> tuple[Features, tuple[int, int]]:
+def look_at(net: nn.Module, size: tuple[int, int]) -> tuple[Features, tuple[int, int]]:
     """The features of a black image of `size`, and the size that it was padded to."""
     training = net.training
     net.eval()

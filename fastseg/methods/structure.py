@@ -14,6 +14,8 @@ from fastseg.frames import LabelledImages
 from fastseg.methods import LoopConfig, OptimConfig, Start, check_training, parse_size
 from fastseg.tensors import Module, Tensor
 
+Widths = Literal[32, 128, 256]
+
 
 def _optim() -> OptimConfig:
     return OptimConfig(lr=1e-3, optimizer="adamw", weight_decay=0.0, schedule="cosine")
@@ -44,7 +46,7 @@ class LabelStructure:
     root: str
     out: Path
     split: str = "train"
-    widths: Literal[32, 128, 256] = 128
+    widths: Widths = 128
     size: str = "256x256"
     steps: int = 10_000
     batch: int = 12
