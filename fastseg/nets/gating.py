@@ -88,6 +88,23 @@ def _meaning(word: str, name: str) -> dict[str, Any]:
     raise ValueError(f"{name!r}: {word!r} is none of a gated network's words: {known}")
 
 
+def check_gates(gate: Tensor, branches: int) -> None:
+    """None; ValueError for soft gates of another number than the branches, or that do not sum to one at every pixel.
+
+    Sums are looked at on the CPU alone: on a GPU every call would wait for the device. NaN is left to the loss.
+    """
+    if not gate.is_floating_point() or torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        return
+    if gate.ndim != 4 or gate.shape[1] != branches:
+        raise ValueError(f"gates must be (N, {branches}, h, w), one a branch; got {tuple(gate.shape)}")
+    if gate.is_cuda:
+        return
+    sums = gate.detach().sum(1)
+    if bool(((sums - 1).abs() > 1e-3).any()):
+        low, high = sums.aminmax()
+        raise ValueError(f"gates must sum to one at every pixel; got sums from {low:.4g} to {high:.4g}")
+
+
 class GatedConv(nn.Module):
     """y (N, width, h, w) = sum_k g_k relu(norm_k(conv_k(x))) of x (N, width, h, w) and gates (N, B, h, w).
 
@@ -108,7 +125,8 @@ class GatedConv(nn.Module):
                 nn.init.kaiming_normal_(other)
 
     def forward(self, x: Tensor, gate: Tensor) -> Tensor:
-        """gate: float (N, B, h, w), or in evaluation branch numbers (N, h, w) uint8."""
+        """gate: float (N, B, h, w), or in evaluation branch numbers (N, h, w) uint8. ValueError: see `check_gates`."""
+        check_gates(gate, len(self.dilations))
         weight = self.weight.reshape(len(self.weight), len(self.weight[0]), -1, 3, 3)
         if torch.compiler.is_exporting():
             return self._dense(x, weight, gate)

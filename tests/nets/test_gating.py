@@ -118,6 +118,18 @@ def test_one_gate_is_the_plain_dilated_convolution() -> None:
             torch.testing.assert_close(module(x, bins, EDGES)[0], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_gates_that_do_not_sum_to_one_are_refused() -> None:
+    conv, x = _module("average").conv, _inputs()[0]
+    gate = torch.full((2, 5, 11, 14), 0.2)
+    gate[1, 0, 3, 4] = 0.9
+    with pytest.raises(ValueError, match=r"gates must sum to one at every pixel; got sums from 1 to 1\.7"):
+        conv(x, gate)
+    with pytest.raises(ValueError, match=r"gates must be \(N, 5, h, w\)"):
+        conv(x, gate[:, :4])
+    gate[1, 0, 3, 4] = float("nan")
+    assert conv(x, gate).isnan().any()  # the loss sees it, and skips the step
+
+
 def test_bins_are_the_oracles(shared_data: Path) -> None:
     folder = shared_data / "nyu40_sample"
     millimetres = np.asarray(Image.open(folder / "5017_depth_mm.png"))
