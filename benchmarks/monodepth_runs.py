@@ -17,7 +17,7 @@ from fastseg.ops.photometric import warp
 from fastseg.pictures import Picture, depth_picture
 from fastseg.train import fit
 
-LOOP = LoopConfig(device="cpu", workers=0, threads=1, save_every=100)
+LOOP = LoopConfig(device="cpu", workers=0, threads=1, save_every=25)
 OPTIM = OptimConfig(lr=5e-4, optimizer="adamw", weight_decay=0.0, schedule="cosine", warmup=20)
 
 

@@ -27,7 +27,7 @@ def charts(runs: Sequence[Trained], rows: Sequence[Row]) -> list[Markup]:
     if rows:
         drawn.append(_by_step(runs, "global_accuracy", f"Accuracy while training{most}", "%", 100, colours))
         drawn.append(_by_step(runs, "miou", f"mIoU while training{most}", "%", 100, colours))
-        drawn.append(_over(greatest(rows), _scaled, "mIoU by size of the input", "of the training size", colours))
+        drawn.append(_over(greatest(rows), _scaled, "mIoU by size of the input", "times the training size", colours))
         if len(counts) > 1:
             drawn.append(_over(rows, _sized, "mIoU by labelled images", "labelled images", colours))
         clouds = [Curve(name, colours[name], _accuracies(group)) for name, group in by_name(rows).items()]
@@ -40,8 +40,9 @@ def _by_step(
 ) -> Markup:
     lines = []
     for group in largest(runs):
-        points, spread = mean_curve([smoothed(run.points(key)) * (1, factor) for run in group])
-        lines.append(Curve(group[0].name, colours[group[0].name], points, spread=spread))
+        points, spread = mean_curve([run.points(key) * (1, factor) for run in group])
+        band = smoothed(spread[:, None])[:, 0] if spread is not None else None
+        lines.append(Curve(group[0].name, colours[group[0].name], smoothed(points), spread=band))
     return curves(lines, title, "step", unit)
 
 

@@ -71,9 +71,9 @@ def _scores(rows: Sequence[Row]) -> Markup:
     measures = {key: name for key, name in MEASURES.items() if key in at_one(rows[0])}
     body = []
     for (name, images), group in by_name_and_images(rows).items():
-        values = [mean_and_deviation(100 * np.array([at_one(row)[key] for row in group])) for key in measures]
+        values = [_mean([at_one(row)[key] for row in group]) for key in measures]
         body.append([name, str(images or "-"), str(len(group)), group[0]["network"], *values])
-    heads = ["begun from", "images", "seeds", "network", *(f"{name} %" for name in measures.values())]
+    heads = ["name", "images", "seeds", "network", *(f"{name} %" for name in measures.values())]
     return table(heads, body, numeric=(1, 2, *range(4, len(heads))))
 
 
@@ -84,7 +84,7 @@ def _depths(rows: Sequence[Row]) -> Markup:
         for row in rows
         if row["depth"]
     ]
-    heads = ["network of", "network", "scaling", *COLUMNS]
+    heads = ["name", "network", "scaling", *COLUMNS]
     return table(heads, body, numeric=tuple(range(3, len(heads))))
 
 
@@ -92,7 +92,10 @@ def _classes(rows: Sequence[Row], names: Sequence[str]) -> Markup:
     groups = {name: greatest(group) for name, group in by_name(rows).items()}
     body = []
     for name in names:
-        ious = [[at_one(row)["iou"][name] for row in group] for group in groups.values()]
-        shown = [mean_and_deviation(100 * np.array(each, np.float64)) if None not in each else "-" for each in ious]
-        body.append([name, *shown])
+        body.append([name, *(_mean([at_one(row)["iou"][name] for row in group]) for group in groups.values())])
     return table(["IoU %", *groups], body, numeric=tuple(range(1, len(groups) + 1)))
+
+
+def _mean(fractions: Sequence[float | None]) -> str:
+    """Mean and deviation in per cent, a dash where one is not known."""
+    return "-" if None in fractions else mean_and_deviation(100 * np.array(fractions, np.float64))

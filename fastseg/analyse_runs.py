@@ -115,7 +115,7 @@ def mean_curve(curves: Sequence[Points]) -> tuple[Points, Points | None]:
 
 
 def smoothed(curve: Points) -> Points:
-    """A curve (N, 2) of many points as the running mean over a fortieth of them; one of few as it is."""
+    """A curve (N, k) of many points as the running mean over a fortieth of them; one of few as it is."""
     width = len(curve) // WINDOW
     if width < 2:
         return curve

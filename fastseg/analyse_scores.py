@@ -44,11 +44,12 @@ def _labels(
     found: Checkpoint, examples: LabelledImages, scales: Sequence[float], chosen: Sequence[str], batch: int, device: str
 ) -> list[Row]:
     from fastseg.evaluate import check_classes_agree, confusion_of
-    from fastseg.inference import check_labels_pixels, restored
+    from fastseg.inference import check_labels_pixels, check_reads_images, restored
     from fastseg.loop import chosen_device
     from fastseg.metrics import scores
 
     check_labels_pixels(found)
+    check_reads_images(found)
     check_classes_agree(found, examples)
     record, net = found.record, restored(found).to(chosen_device(device))
     rows = []
@@ -60,11 +61,16 @@ def _labels(
 
 
 def _figures(result: Scores, chosen: Sequence[str], names: Sequence[str]) -> Row:
-    row = {name: getattr(result, name) for name in ("miou", "global_accuracy", "class_accuracy")}
+    """Fractions, None where the ground truth has nothing of the kind: no such class, or no label at all."""
+    row: Row = {name: _known(getattr(result, name)) for name in ("miou", "global_accuracy", "class_accuracy")}
     if chosen:
-        row["classes_miou"] = mean_iou(result, chosen, names)
-    row["iou"] = {name: None if iou != iou else float(iou) for name, iou in zip(names, result.iou, strict=True)}
+        row["classes_miou"] = _known(mean_iou(result, chosen, names))
+    row["iou"] = {name: _known(iou) for name, iou in zip(names, result.iou, strict=True)}
     return row
+
+
+def _known(value: float) -> float | None:
+    return None if value != value else float(value)
 
 
 def _depth(found: Checkpoint, examples: Any, batch: int, device: str) -> Row:

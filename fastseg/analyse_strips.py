@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastseg.analyse_look import Look
 from fastseg.analyse_runs import Trained
 from fastseg.checkpoint import Checkpoint, CheckpointError, load
 from fastseg.frames import LabelledImages
-from fastseg.inference_depth import depth_alone, depth_limits, depths, predicts_depth
-from fastseg.pictures import Picture, class_palette, depth_picture, heat_picture, label_picture, overlay, resized
+from fastseg.inference_depth import predicts_depth
+from fastseg.pictures import Picture, class_palette, depth_picture, label_picture, resized
 from fastseg.report import Markup, joined, note, picture, swatch, tag
 from fastseg.weights import history
 
@@ -24,8 +24,9 @@ PREDICTION, TRUTH = "prediction", "truth"
 
 @dataclass(frozen=True)
 class Shown:
-    """An image on the page: its id, pixels (H, W, 3), label (H, W), and depth (H, W) metres where it was measured."""
+    """An image on the page: its place in the set, id, pixels (H, W, 3), label (H, W), depth (H, W) metres, if any."""
 
+    index: int
     name: str
     image: Picture
     label: npt.NDArray[np.unsignedinteger]
@@ -40,8 +41,8 @@ def strips(
         return []
     names, classes = examples.ids(), examples.class_names
     indices = sorted({int(index) for index in np.linspace(0, len(examples) - 1, count).round()})
-    shown = [Shown(names[index], *examples[index], _measured(examples, index)) for index in indices]
-    rows = [_strips_of(run, shown, layers, device) for run in runs]  # one network is in memory at a time
+    shown = [Shown(index, names[index], *examples[index], _measured(examples, index)) for index in indices]
+    rows = [_strips_of(run, examples, shown, layers, device) for run in runs]  # one network is in memory at a time
     palette = class_palette(len(classes))
     legend = (tag("span", swatch(colour), name) for colour, name in zip(palette, classes, strict=True))
     cards = [
@@ -51,23 +52,26 @@ def strips(
     return [tag("p", joined(legend), class_="note legend"), *cards]
 
 
-def _strips_of(run: Trained, shown: Sequence[Shown], layers: Sequence[str], device: str) -> list[Markup]:
+def _strips_of(
+    run: Trained, examples: LabelledImages, shown: Sequence[Shown], layers: Sequence[str], device: str
+) -> list[Markup]:
     """A network's strip of each image."""
     found = run.checkpoint()
     behind = depth_behind(found)
-    palette, seer = class_palette(len(found.record.classes)), _Seer(found, device)
+    palette, look = class_palette(len(found.record.classes)), Look(found, device)
     is_depth = predicts_depth(found)
-    measuring = seer if is_depth else _Seer(behind, device) if behind is not None else None
+    measuring = look if is_depth else Look(behind, device) if behind is not None else None
     strips = []
     for each in shown:
+        gates = look.gates(examples, each.index)
         cells: list[tuple[str, Picture | None]] = [("image", each.image)]
         depth = measuring.depth(each.image) if measuring is not None else None
         cells.append(("no depth network", None) if depth is None else ("predicted depth", depth_picture(depth)))
-        cells += [(f"Grad-CAM, {_layer(name)}", seer.heat(each.image, name)) for name in layers]
+        cells += [(f"Grad-CAM, {_layer(name)}", look.heat(each.image, name, gates)) for name in layers]
         if is_depth and each.depth is not None:
             cells.append(("measured depth", depth_picture(each.depth)))
         elif not is_depth:
-            cells.append((PREDICTION, label_picture(seer.classes(each.image), palette)))
+            cells.append((PREDICTION, label_picture(look.classes(each.image, gates), palette)))
             cells.append((TRUTH, label_picture(each.label, palette)))
         strips.append(_strip(f"{run.name}{f', {run.images} images' * bool(run.images)}", cells, len(layers) + 4))
     return strips
@@ -88,52 +92,14 @@ def depth_behind(found: Checkpoint) -> Checkpoint | None:
     return None
 
 
-class _Seer:
-    """A checkpoint's network, looking at one image at a time."""
-
-    def __init__(self, found: Checkpoint, device: str) -> None:
-        from fastseg.inference import restored
-        from fastseg.loop import chosen_device
-
-        self.found = depth_alone(found) if predicts_depth(found) else found
-        self._record, self._net = found.record, restored(self.found).to(chosen_device(device))
-
-    def classes(self, image: Picture) -> npt.NDArray[np.int64]:
-        from fastseg.inference import predictions
-
-        (found,) = predictions(self._net, [self._look(image)], [image.shape[:2]], self._record.normalisation)
-        return np.asarray(found.cpu().numpy())
-
-    def depth(self, image: Picture) -> npt.NDArray[np.float32]:
-        limits, shape = depth_limits(self.found), image.shape[:2]
-        (found,) = depths(self._net, [self._look(image)], [shape], self._record.normalisation, limits)
-        return np.asarray(found.cpu().numpy())
-
-    def heat(self, image: Picture, layer: str) -> Picture:
-        """Grad-CAM of a layer over the grey of the image, its greatest value the lightest."""
-        from torch.nn import functional
-
-        from fastseg.gradcam import gradcam, layer_of
-
-        device = next(self._net.parameters()).device
-        seen = self._record.normalisation(self._look(image)[None].to(device))
-        found = gradcam(self._net, seen, layer_of(self._net, layer))[None]
-        shape = list(image.shape[:2])
-        grown = functional.interpolate(found, shape, mode="bilinear", align_corners=False)[0, 0].cpu().numpy()
-        return overlay(image, heat_picture(grown / max(float(grown.max()), 1e-30)), 0.65)
-
-    def _look(self, image: Picture) -> Any:
-        from fastseg.data.augment import resized as as_tensor
-
-        return as_tensor(image, self._record.size)
-
-
 def _measured(examples: LabelledImages, index: int) -> npt.NDArray[np.float32] | None:
     found: npt.NDArray[np.float32] | None = examples.depth(index) if hasattr(examples, "depth") else None
     return found
 
 
 def _layer(name: str) -> str:
+    if name == "-1":
+        return "last block"
     return f"block {name}" if name.removeprefix("-").isdecimal() else name
 
 

@@ -74,7 +74,8 @@ def _classifier(stated: Mapping[str, Any], path: Path) -> ClassifierAt:
             raise ValueError(f"{path}: {key} must be {known[key].__name__}; got {value!r}")
     if str(stated.get("arch", "")).partition(":")[0] not in ("timm", "torchvision"):
         raise ValueError(f"{path}: arch is timm:NAME or torchvision:NAME; got {stated.get('arch')!r}")
-    found = ClassifierAt(**{key: tuple(value) if known[key] is tuple else value for key, value in stated.items()})
+    given: dict[str, Any] = {key: tuple(v) if known[key] is tuple else v for key, v in stated.items()}
+    found = ClassifierAt(**given)
     for key in ("mean", "std"):
         triple = getattr(found, key)
         numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in triple)

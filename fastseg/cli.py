@@ -19,6 +19,7 @@ VERBS = {
     "train": ("fastseg.train", "train on HN-labels (hn), a segmentation set (segment) or whole images (classify)"),
     "compare": ("fastseg.compare", "a study: variants x numbers of labelled images x seeds, with table and curves"),
     "analyse": ("fastseg.analyse", "one page on trained networks: curves, sizes, depth, Grad-CAM, predictions"),
+    "gates": ("fastseg.gates", "what a gated network's gates choose: scores of every pass, depth, maps, one page"),
     "evaluate": ("fastseg.evaluate", "score a checkpoint on a segmentation set, or on images with depth"),
     "predict": ("fastseg.predict", "classes or depth of images, folders and videos, by a checkpoint"),
     "export": ("fastseg.export", "a checkpoint as safetensors, timm, smp, ONNX or torch.export, with a model card"),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fastseg.nets import blocks, logits
 
 
-def gradcam(net: nn.Module, images: Tensor, layer: nn.Module) -> Tensor:
+def gradcam(net: nn.Module, images: Tensor, layer: nn.Module, depth: Tensor | None = None) -> Tensor:
     """Where the layer speaks for the prediction, (N, h, w) float32 at the layer's own size, not negative.
 
         CAM = relu(sum_c w_c A_c),   w_c = mean over places of dy / dA_c,   y = sum over pixels of max_k logit_k
@@ -16,6 +16,7 @@ def gradcam(net: nn.Module, images: Tensor, layer: nn.Module) -> Tensor:
     y sums the logits of the classes predicted; of a depth network, with its one output, all of it.
     images   (N, 3, H, W), normalised
     layer    of `net`, its output A (N, C, h, w)
+    depth    (N, H, W) metres, for a network whose gates it is
 
     Leaves the network in evaluation mode. ValueError: the layer takes no part, or its output is not a map of features.
     Selvaraju et al., "Grad-CAM", ICCV 2017; summed over pixels as Vinogradova et al., "Seg-Grad-CAM", AAAI 2020.
@@ -30,7 +31,7 @@ def gradcam(net: nn.Module, images: Tensor, layer: nn.Module) -> Tensor:
     handle = layer.register_forward_hook(keep)
     try:
         with torch.enable_grad():  # of the images, so that a frozen encoder has gradients as well
-            scores = logits(net, images.detach().requires_grad_())
+            scores = logits(net, images.detach().requires_grad_(), depth)
             predicted = scores.gather(1, scores.argmax(1, keepdim=True)).sum()
     finally:
         handle.remove()

@@ -85,7 +85,7 @@ def depth_picture(depth_m: npt.NDArray[np.floating]) -> Picture:
 
 def heat_picture(values: npt.NDArray[np.floating]) -> Picture:
     """RGB uint8 (H, W, 3) of values (H, W) in [0, 1]: the ramp of depth, 1 light and 0 dark."""
-    return _ramp_table()[np.rint(255 * (1 - np.clip(values, 0, 1))).astype(np.int64)]
+    return np.asarray(_ramp_table()[np.rint(255 * (1 - np.clip(values, 0, 1))).astype(np.int64)])
 
 
 def _ramp_table() -> Picture:

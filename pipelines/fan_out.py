@@ -27,6 +27,7 @@ from pipelines.one_shard import AnyWork, BrokenRunError, OutputError, ShardJob, 
 from pipelines.retry import persistently
 from pipelines.stop import Stop, StoppedError
 from pipelines.tally import Tally
+from pipelines.work import in_actors
 
 DONE, FAILED, REFUSED, REJECTS = 0, 1, 2, 3
 LONGEST_S = 1e6  # seconds for a frame; the clocks of the system take no more than some 1e9
@@ -94,8 +95,8 @@ def _run(
     run = _begin(out, plan, crew.workers, about, earlier)
     tally = Tally(len(plan.ids), sum(1 for _ in plan.ranges()))
     with Stop(crew.workers == 0) as stop, tally, _notes(out) as notes:
-        # Address space says nothing of a process that maps a GPU's memory: no limit there.
-        memory_mb = None if getattr(work, "num_gpus", 0) else crew.frame_mb
+        # Address space says nothing of a process that maps a GPU's memory or loads networks: no limit there.
+        memory_mb = None if in_actors(work) else crew.frame_mb
         jobs = _jobs(plan, out, notes, crew, memory_mb)
         with closing(_results(jobs, work, crew, stop)) as results:
             stopped = _count(results, tally, still_held)

@@ -13,7 +13,7 @@ from typing import Any
 
 from fastseg.data.places import place
 from fastseg.data.shard_check import check_shard
-from fastseg.data.shards import REJECTED_SCHEMA, Row, ShardWriter
+from fastseg.data.shards import REJECTED_SCHEMA, Row, ShardWriter, label_schema
 from pipelines.guard import Flight, Guard
 from pipelines.retry import persistently
 from pipelines.rows import rows_of
@@ -123,7 +123,7 @@ def _made(job: ShardJob, work: AnyWork, flight: Flight, damaged: bool) -> ShardR
     rejected: list[Row] = []
     count = 0
     rows, guard = rows_of_job(job, job.ids, work, clock, flight)
-    with ShardWriter(job.path("labels"), job.metadata) as labels:
+    with ShardWriter(job.path("labels"), job.metadata, label_schema(job.metadata)) as labels:
         for row in rows:
             if "reason" in row:
                 rejected.append(row)
@@ -153,7 +153,7 @@ def _existing(job: ShardJob) -> tuple[ShardResult | None, bool]:
     """The result of a shard that is complete on disk, or None; and whether a damaged one lies there."""
     if not job.path("labels").exists():
         return None, False
-    labels = check_shard(job.path("labels"))
+    labels = check_shard(job.path("labels"), label_schema(job.metadata))
     rejected = check_shard(job.path("rejected"), REJECTED_SCHEMA)
     whole = not labels.problems and not rejected.problems
     ours = all(r.metadata.get("fingerprint") == job.metadata["fingerprint"] for r in (labels, rejected))

@@ -19,6 +19,7 @@ from pipelines.one_shard import AnyWork, OutputError, ShardJob, ShardResult
 from pipelines.poison import Group, Isolation, suspects
 from pipelines.ray_session import ray_session, slots
 from pipelines.stop import Stop
+from pipelines.work import in_actors
 
 # A shard that keeps losing its worker though none of its frames is in work: something outside kills workers.
 MAX_ROUNDS = 20
@@ -51,7 +52,7 @@ class RayPool:
             self._stop.hold()
             gpus = float(getattr(self._work, "num_gpus", 0))
             self._slots = slots(self._workers, self._worker_mb, gpus)
-            self._hands = ActorHands(self._work, gpus) if gpus else TaskHands(self._work)
+            self._hands = ActorHands(self._work, gpus) if in_actors(self._work) else TaskHands(self._work)
             try:
                 yield from self._loop(jobs)
             finally:

@@ -39,7 +39,7 @@ class BatchWork(Protocol):
     label(read, clock)      one label row or FrameError for each of `read`, in order
 
     A work of either kind may have `num_gpus: float`: its shards then run in Ray actors, which keep the state of their
-    process between shards and own that share of a GPU.
+    process between shards and own that share of a GPU. `keeps_state: bool` asks for such actors without a GPU.
     """
 
     @property
@@ -51,3 +51,8 @@ class BatchWork(Protocol):
 
 
 AnyWork = Work | BatchWork
+
+
+def in_actors(work: AnyWork) -> bool:
+    """Whether the work keeps state in its process, and is done by actors."""
+    return bool(getattr(work, "num_gpus", 0) or getattr(work, "keeps_state", False))

@@ -109,7 +109,7 @@ def test_a_cell_for_every_variant_number_of_images_and_seed(tmp_path: Path, root
         (lambda v: v["pretrain"][0].update(method="depth"), "pretrain hn: method is one of hn, segment,"),
         (lambda v: v["pretrain"][0].update(method="monodepth"), "labels are of method hn; monodepth takes none"),
         (lambda v: v["pretrain"][0].update(method="monodepth", labels=[]), "pretrain hn: option"),
-        (lambda v: v["pretrain"][0].update(method="monodepth", labels=[], fields={"root": "no", "supervision": "video"}),
+        (lambda v: v["pretrain"][0].update(method="monodepth", labels=[], fields={"root": "no"}),
          "no: "),
         (lambda v: v.update(order=["scratch", "other"]), "order lists two or more of the variants"),
         (lambda v: v.update(order=["scratch"]), "each once; got ['scratch']"),

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from fastseg.data.places import answered, place
 from fastseg.data.shard_check import check_shard, file_sha256
-from fastseg.data.shards import REJECTED_SCHEMA, SCHEMA
+from fastseg.data.shards import REJECTED_SCHEMA
 
 MANIFEST, RUN, SUMS = "manifest.parquet", "run.json", "SHA256SUMS"
-FOLDERS = {"labels": SCHEMA, "rejected": REJECTED_SCHEMA}
+FOLDERS = {"labels": None, "rejected": REJECTED_SCHEMA}  # None: as the footer has it
 SHOWN = 5  # ids named in one line; the count is always whole
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from fastseg.data import shards
 from fastseg.data.places import answered
+from fastseg.data.pssl_check import decile_problems
 from fastseg.data.shard_digest import table_digests
 from fastseg.data.shard_reader import footer_facts
 from fastseg.data.shard_seal import file_digests
@@ -43,8 +44,11 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_shard(path: Path, schema: pa.Schema = shards.SCHEMA) -> ShardReport:
-    """The ids of a shard and every problem found by reading the whole of it."""
+def check_shard(path: Path, schema: pa.Schema | None = None) -> ShardReport:
+    """The ids of a shard and every problem found by reading the whole of it.
+
+    schema   of its columns; None = that of the label shards of its kind, see `label_schema`
+    """
     report = ShardReport()
     try:
         with _opened(path) as file:
@@ -63,7 +67,7 @@ def _opened(path: Path) -> Any:
         return pa.BufferReader(path.read_bytes()) if size <= WHOLE else path.open("rb")
 
 
-def _file_problems(file: Any, path: Path, schema: pa.Schema, report: ShardReport) -> Iterator[str]:
+def _file_problems(file: Any, path: Path, schema: pa.Schema | None, report: ShardReport) -> Iterator[str]:
     try:
         report.sha256, sealed = file_digests(file)
     except ValueError as error:
@@ -76,7 +80,8 @@ def _file_problems(file: Any, path: Path, schema: pa.Schema, report: ShardReport
     file.seek(0)
     with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
         report.metadata = footer_facts(parquet.metadata, path)
-        if not parquet.schema_arrow.remove_metadata().equals(schema):
+        expected = shards.label_schema(report.metadata) if schema is None else schema
+        if not parquet.schema_arrow.remove_metadata().equals(expected):
             yield f": its columns are not the schema of {path.parent.name} shards"
             return
         digests: list[bytes] = []
@@ -113,6 +118,9 @@ def _row_problems(table: pa.Table, report: ShardReport) -> Iterator[str]:
     if "reason" in table.column_names:
         counted = Counter(report.reasons) + Counter(table["reason"].to_pylist())
         report.reasons = dict(counted)
+        return
+    if "deciles" in table.column_names:
+        yield from (f": {problem}" for problem in decile_problems(table, report.metadata["pssl"]))
         return
     hn = report.metadata.get("hn", {})
     classes = int(hn.get("n_height", 15)) * int(hn.get("n_normal", 17))

@@ -1,4 +1,4 @@
-"""What a label shard is: its two Arrow schemas, its format number, and the digests that say what its rows are."""
+"""What a label shard is: its Arrow schemas, its format number, and the digests that say what its rows are."""
 
 from __future__ import annotations
 
@@ -27,6 +27,20 @@ SCHEMA = pa.schema(
         pa.field("bins", pa.list_(pa.int32()), nullable=False),  # pixels of each class
     ]
 )
+PSSL_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("image", pa.binary()),  # the original file's bytes; null where only the label was to be kept
+        pa.field("class", pa.int32(), nullable=False),  # of the whole image
+        pa.field("deciles", pa.binary(), nullable=False),  # height x width, 4 bits each (`labels.pssl_config.packed`)
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("samples", pa.int32(), nullable=False),  # noisy copies that each model saw
+        pa.field("changed", pa.float32(), nullable=False),  # share of deciles changed at the last look; NaN = no look
+        pa.field("probability", pa.float32(), nullable=False),  # of the class, mean over models and copies
+        pa.field("right", pa.float32(), nullable=False),  # share of models and copies that name the class first
+    ]
+)
 REJECTED_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -39,6 +53,11 @@ METADATA_KEY = b"fastseg"
 FORMAT = 2  # 2 put a seal into the footer
 # A random reader decodes a whole row group to get one row: few rows keep that near the cost of the row itself.
 ROW_GROUP = 8
+
+
+def label_schema(metadata: Mapping[str, Any]) -> pa.Schema:
+    """The schema of the label shards whose footer says so: PSSL's where it speaks of `pssl`, else HN-labels'."""
+    return PSSL_SCHEMA if "pssl" in metadata else SCHEMA
 
 
 def _payload(value: Any, kind: pa.DataType) -> bytes:

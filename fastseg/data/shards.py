@@ -20,17 +20,20 @@ from fastseg.data.shard_reader import class_names, label_of, read_metadata, read
 from fastseg.data.shard_schema import (
     FORMAT,
     METADATA_KEY,
+    PSSL_SCHEMA,
     REJECTED_SCHEMA,
     ROW_GROUP,
     SCHEMA,
     Row,
     content_hash,
+    label_schema,
     row_digest,
 )
 from fastseg.data.shard_seal import UNSEALED, sealed
 
 # The room's front door: who writes or reads shards imports from here.
 __all__ = [
+    "PSSL_SCHEMA",
     "REJECTED_SCHEMA",
     "SCHEMA",
     "HNShards",
@@ -39,6 +42,7 @@ __all__ = [
     "class_names",
     "content_hash",
     "label_of",
+    "label_schema",
     "put_in_place",
     "put_whole",
     "read_metadata",

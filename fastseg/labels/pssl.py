@@ -77,12 +77,14 @@ class Ensemble:
         self.device = torch.device(device)
         self.names = tuple(member.name for member in members)
         ready = (prepared(member, device, DTYPES[config.precision]) for member in members)
-        self._smoothers = [
-            Smoother(
-                member, config.sigma, config.target, config.seed, config.memory_mb, config.pass_size, config.compile
-            )
-            for member in ready
-        ]
+        most = config.most(self.device.type)
+        settings = (config.sigma, config.target, config.seed, config.memory_mb, most, config.compile)
+        self._smoothers = [Smoother(member, *settings) for member in ready]
+
+    @property
+    def image_size(self) -> int:
+        """Pixels of a side that pictures need: the label's, or those of the largest input of a model."""
+        return max(self.config.size, *(smoother.member.size for smoother in self._smoothers))
 
     @property
     def batches(self) -> dict[str, int]:

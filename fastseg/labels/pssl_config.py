@@ -24,7 +24,7 @@ class PSSLConfig:
     seed         of the noise
     precision    of networks and gradients; maps are added up and ranked in float32
     memory_mb    MiB that one pass may take, as far as that can be foreseen
-    pass_size    copies in one pass at most
+    pass_size    copies in one pass at most; 0 = 17 on a processor, 200 on a GPU
     compile      torch.compile the networks; the first passes then take minutes
     stop_at      stop an image's sampling once at most this share of its deciles changed since the last look; 0 = never
     look_every   copies between two looks
@@ -37,19 +37,25 @@ class PSSLConfig:
     seed: int = 0
     precision: Literal["float32", "bf16"] = "float32"
     memory_mb: int = 1024
-    pass_size: int = 50
+    pass_size: int = 0
     compile: bool = False
     stop_at: float = 0.0
     look_every: int = 5
 
     def __post_init__(self) -> None:
-        for name in ("samples", "size", "memory_mb", "pass_size", "look_every"):
+        for name in ("samples", "size", "memory_mb", "look_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"pssl.{name} must be at least 1; got {getattr(self, name)}")
+        if self.pass_size < 0 or self.seed < 0:
+            raise ValueError(f"pssl.pass_size and seed must be at least 0; got {self.pass_size} and {self.seed}")
         if not 0 <= self.sigma < float("inf"):
             raise ValueError(f"pssl.sigma must be a number that is not negative; got {self.sigma:g}")
         if not 0 <= self.stop_at < 1:
             raise ValueError(f"pssl.stop_at is a share, at least 0 and below 1; got {self.stop_at:g}")
+
+    def most(self, device: str) -> int:
+        """Copies in one pass at most on a device of that type."""
+        return self.pass_size or (17 if device == "cpu" else 200)
 
     def rounds(self) -> Iterator[range]:
         """The numbers of the copies that are made between two looks: all of them when nothing is looked at."""

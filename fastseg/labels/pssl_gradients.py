@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -75,20 +75,20 @@ class Smoother:
 
     def _sums(self, inputs: Tensor, classes: Sequence[int], names: Sequence[str], copies: range) -> Smoothed:
         count, size = len(inputs), self.member.size
-        pairs = [(image, copy) for image in range(count) for copy in copies]
         batch = evenly(self.batch, len(copies))
         spread = self._sigma * (inputs.amax((1, 2, 3)) - inputs.amin((1, 2, 3)))
         outputs = torch.tensor([self.member.output(number) for number in classes], device=self._device)
-        maps = torch.empty(len(pairs), size, size, device=self._device)
-        probability, right = torch.empty(2, len(pairs), device=self._device)
-        for first in range(0, len(pairs), batch):
-            some = pairs[first : first + batch]
+        maps = torch.empty(count * len(copies), size, size, device=self._device)
+        probability, right = torch.empty(2, len(maps), device=self._device)
+        first = 0
+        for some in passes(count, copies, batch):
             padded = some + some[-1:] * (batch - len(some))
             which = torch.tensor([image for image, _ in padded], device=self._device)
             noisy = inputs[which] + spread[which, None, None, None] * self._noise(padded, names)
             found = self._gradients(noisy, outputs[which])
             for kept, new in zip((maps, probability, right), found, strict=True):
                 kept[first : first + len(some)] = new[: len(some)]
+            first += len(some)
         each = (count, len(copies))
         figures = (found.reshape(each).sum(1) for found in (probability, right))
         return Smoothed(maps.reshape(*each, size, size).sum(1), *figures)
@@ -134,6 +134,15 @@ class Smoother:
 def evenly(batch: int, copies: int) -> int:
     """The copies a pass, at most `batch`, that fill all passes best: whole images, or equal parts of one."""
     return batch // copies * copies or -(-copies // -(-copies // batch))
+
+
+def passes(images: int, copies: range, batch: int) -> Iterator[list[tuple[int, int]]]:
+    """(image, copy) of each pass, in order: as many whole images as fit, or parts of one."""
+    step = max(1, batch // len(copies))
+    for start in range(0, images, step):
+        pairs = [(image, copy) for image in range(start, min(start + step, images)) for copy in copies]
+        for first in range(0, len(pairs), batch):
+            yield pairs[first : first + batch]
 
 
 def seeds(probabilities: Tensor, outputs: Tensor, target: Target) -> Tensor:

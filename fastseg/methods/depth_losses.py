@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -58,6 +58,7 @@ def clip_loss(
     settings: DepthSettings,
     pose: nn.Module | None,
     offsets: Sequence[int] = (),
+    compare: Callable[..., tuple[Tensor, ...]] = photometric_loss,
 ) -> Tensor:
     """The mean over scales s of  mean_p pe_s(p) + w 2^-s smoothness_s,  a float32 scalar.
 
@@ -65,6 +66,7 @@ def clip_loss(
               (N, H, W), 255 = not seen), 0 where no source frame shows the pixel
     pose      the network of T_source_target, and of the camera where it has a lens; None = scene.poses are known
     offsets   of the source frames, see `learned_poses`
+    compare   what finds pe, called as `photometric_loss`
 
     ValueError: a scene without frames, camera or poses.
     """
@@ -76,7 +78,7 @@ def clip_loss(
     kept = (labels == 0).float()
     terms = []
     for scale, (depth, disparity) in enumerate(zip(_depths(disparities, scene, settings), disparities, strict=True)):
-        error = photometric_loss(
+        error = compare(
             target, sources, depth, camera, poses, ssim=settings.ssim, alpha=settings.alpha,
             padding=settings.padding, reduce=settings.reduce, automask=settings.automask,
         )[0]  # fmt: skip

@@ -128,6 +128,21 @@ def test_flows_of_every_scale_cover_frames_of_any_size(name: str) -> None:
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in net.encoder.parameters())
 
 
+def test_half_precision_gives_flows_in_float32_with_finite_gradients() -> None:
+    scene, labels = _scene(Sliding())
+    net = build_network(f"flow/{TINY}", 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = flow_loss(net, scene, labels, FlowConfig())
+    torch.autograd.backward(loss)
+    gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
+    assert loss.dtype == torch.float32 and gradients and all(bool(each.isfinite().all()) for each in gradients)
+
+
+def test_the_weights_are_the_papers() -> None:
+    found = FlowConfig()
+    assert (found.colour, found.structure, found.smoothness, found.ssim) == (0.15, 0.15, 5.0, "box3")
+
+
 def test_the_error_is_the_papers_two_terms() -> None:
     first, second = _pair(Sliding(), 1)
     settings = FlowConfig(colour=0.3, structure=0.07)

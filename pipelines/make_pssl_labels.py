@@ -1,0 +1,56 @@
+"""PSSL labels of a whole corpus of classified pictures.
+
+python -m pipelines.make_pssl_labels --layout imagefolder --root DIR --models FILE.json --out DIR
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+from fastseg.classifiers import read_classifiers
+from fastseg.cli import run
+from fastseg.data.places import place
+from pipelines import ledger, pssl_plan
+from pipelines.fan_out import fan_out
+from pipelines.hn_plan import plain
+from pipelines.pssl_plan import MakePSSLLabels
+from pipelines.pssl_work import LabelPictures, opened
+
+
+def main(config: MakePSSLLabels) -> int:
+    """Label the pictures; the exit code of `pipelines.fan_out.fan_out`."""
+    pssl_plan.check_counts(config)
+    root, out, tuning = place(config.root), place(config.out), config.tuning
+    models = read_classifiers(config.models)
+    source = opened(config.layout, str(root))
+    classes = pssl_plan.class_names(config, source)
+    ids = tuple(source.ids()[: config.limit])
+    workers = (os.cpu_count() or 1) if config.workers is None else config.workers
+    work = LabelPictures(
+        config.layout, str(root), models, classes, config.pssl, config.device, tuning.keep_images, tuning.batch,
+        tuning.gpus_per_worker if config.device == "cuda" else 0.0,
+    )  # fmt: skip
+    if workers == 0 and (problem := work.problem()):
+        raise ValueError(problem)
+    inputs = ledger.input_stamps((source.inputs(picture_id) for picture_id in ids), tuning.hash_inputs)
+    plan = ledger.Plan(
+        ids, inputs, pssl_plan.decides(config, models, classes), pssl_plan.code(),
+        {"pssl": pssl_plan.about(config, models, classes)}, shard_size=tuning.shard_size,
+    )  # fmt: skip
+    resolved = replace(config, root=str(root), out=str(out), workers=workers)
+    return fan_out(
+        plan, work, out, workers=workers, address=config.address, timeout_s=tuning.timeout_s,
+        worker_mb=tuning.worker_mb, max_reject=tuning.max_reject, about={"config": plain(asdict(resolved))},
+    )  # fmt: skip
+
+
+def cli(argv: Sequence[str] | None = None) -> int:
+    """The exit code of `python -m pipelines.make_pssl_labels`."""
+    return run(MakePSSLLabels, main, argv, prog="python -m pipelines.make_pssl_labels")
+
+
+if __name__ == "__main__":
+    sys.exit(cli())
