@@ -1,4 +1,4 @@
-"""Train a network: `python -m fastseg.train hn|segment|classify|monodepth --root ... --out ...`."""
+"""Train a network: `python -m fastseg.train hn|segment|classify|monodepth|pssl --root ... --out ...`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from fastseg.methods import Method
 from fastseg.methods.classify import Classify
 from fastseg.methods.hn import HN
 from fastseg.methods.monodepth import Monodepth
+from fastseg.methods.pssl import PSSL
 from fastseg.methods.segment import Few, Segment
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from fastseg.transfer import Transfer
 
 SURVEY = 2000
-Trained = HN | Segment | Classify | Monodepth
-METHODS: dict[str, type[Trained]] = {method.name: method for method in (HN, Segment, Classify, Monodepth)}
+Trained = HN | Segment | Classify | Monodepth | PSSL
+METHODS: dict[str, type[Trained]] = {method.name: method for method in (HN, Segment, Classify, Monodepth, PSSL)}
 
 
 def main(config: Method) -> int:
@@ -121,6 +122,8 @@ def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: t
     if begun.transfer is not None and found is None and group.first:
         _report(begun.transfer, method.out)
     weight = median_frequency_weights(pixels).to(group.device) if method.optim.class_weights == "median" else None
+    if isinstance(method, PSSL):
+        weight = method.weights(len(pixels)).to(group.device)
     net = begun.net if group.world == 1 else over_ranks(begun.net, group.device.type == "cuda")
     state = Run(method, net, begun.network, begun.normalisation, group, weight)
     if found is not None:
