@@ -118,6 +118,8 @@ def _pairs(net: nn.Module, image: Tensor) -> list[tuple[str, str]]:
 
 def _after(norm: Any) -> nn.Module | None:
     """What is left of a normalisation that is folded: nothing, or the activation that timm's have inside."""
+    if norm.running_mean is None:  # it takes the batch's own statistics
+        return None
     if type(norm) is nn.BatchNorm2d:
         return nn.Identity()
     if hasattr(norm, "drop") and hasattr(norm, "act"):
