@@ -28,7 +28,7 @@ def video_loss(net: nn.Module, images: Tensor) -> Tensor:
 
 def two_steps(net: nn.Module) -> dict[str, Tensor]:
     """Losses, gradients, weights and batch statistics of two steps."""
-    images = torch.rand(2, 3, 32, 64, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     optimizer, found = torch.optim.SGD(net.parameters(), 0.01), {}
     for step in range(2):
         optimizer.zero_grad()
@@ -66,7 +66,7 @@ def kept_bytes(net: nn.Module, images: Tensor) -> int:
 
 
 def test_a_forward_keeps_less_than_half_of_what_it_would(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, images = build_network("depth-pose/skip/resnet18", 1), torch.rand(4, 3, 64, 96)
+    net, images = build_network("depth-pose/skip/resnet18", 1), torch.rand(4, 3, 96, 160)
     ours = kept_bytes(net, images)
     keep_everything(monkeypatch)
     assert ours < kept_bytes(net, images) / 2
@@ -75,13 +75,13 @@ def test_a_forward_keeps_less_than_half_of_what_it_would(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("encoder", ["resnet18", "resnet50", "convnext_atto"])
 def test_an_encoder_gives_the_same_maps(encoder: str) -> None:
     net = build_network(f"skip/{encoder}", 1).encoder
-    images = torch.rand(2, 3, 32, 64)
+    images = torch.rand(2, 3, 64, 96)
     maps = zip(made_again.encoded(net, images), net(images), strict=True)
     assert all(torch.equal(ours, theirs) for ours, theirs in maps)
 
 
 def test_the_gradient_can_be_taken_twice() -> None:
-    net, images = PoseNet(), torch.rand(2, 3, 32, 64)
+    net, images = PoseNet(), torch.rand(2, 3, 64, 96)
     loss = net(images, images.flip(0)).square().sum()
     first, second = (torch.autograd.grad(loss, list(net.parameters()), retain_graph=True) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
@@ -94,7 +94,7 @@ def test_nothing_is_made_again_in_evaluation_without_gradients_or_under_compile(
     def refuse(*_: object, **__: object) -> Tensor:
         raise AssertionError("made again")
 
-    net, images = build_network("depth-pose/skip/resnet18", 1), torch.rand(2, 3, 32, 64)
+    net, images = build_network("depth-pose/skip/resnet18", 1), torch.rand(2, 3, 64, 96)
     monkeypatch.setattr(made_again, "checkpoint", refuse)
     with pytest.raises(AssertionError, match="made again"):
         video_loss(net, images)
