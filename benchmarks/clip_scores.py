@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from fastseg.data.augment import Normalisation, resized
 from fastseg.data.clips import RecordedClips
-from fastseg.frames import Camera, Clips
+from fastseg.frames import Camera
+from fastseg.methods.depth_losses import learned_poses
 from fastseg.metrics_depth import DepthSums
 from fastseg.metrics_pose import pose_scores
 from fastseg.nets import disparities
@@ -39,6 +40,7 @@ class Pair:
     target, source   (1, 3, h, w) in [0, 1]
     camera           (1, 4) fx, fy, cx, cy; `pinhole` is the same
     pose             (1, 4, 4) the true T_source_target, None where it is not known
+    back             whether the source frame comes before the target
     """
 
     target: Tensor
@@ -46,6 +48,7 @@ class Pair:
     camera: Tensor
     pinhole: Camera
     pose: Tensor | None
+    back: bool
 
 
 class Geometry(Protocol):
@@ -56,9 +59,9 @@ class Geometry(Protocol):
 
 @dataclass(frozen=True)
 class Chosen:
-    """Some of a set's clips."""
+    """Some of a recording's clips."""
 
-    whole: Clips
+    whole: RecordedClips
     indices: Sequence[int]
 
     def ids(self) -> list[str]:
@@ -89,13 +92,12 @@ class Learned:
         return depth_of(disparities(self.net.eval(), seen)[0], *self.limits)[:, 0]
 
     @torch.no_grad()
-    def pose(self, target: Tensor, source: Tensor) -> Tensor:
-        """T_source_target (N, 4, 4)."""
-        found: Tensor = self.net.eval().pose(target, source)  # type: ignore[operator]
-        return found
+    def pose(self, pair: Pair) -> Tensor:
+        """T_source_target (1, 4, 4), from the frames in order of time as in training."""
+        return learned_poses(self.net.eval().pose, pair.target, pair.source[:, None], [-1 if pair.back else 1])[:, 0]
 
     def __call__(self, pair: Pair) -> tuple[Tensor, Tensor | None, Tensor]:
-        return self.depth(pair.target), self.depth(pair.source), self.pose(pair.target, pair.source)
+        return self.depth(pair.target), self.depth(pair.source), self.pose(pair)
 
 
 @dataclass(frozen=True)
@@ -128,19 +130,19 @@ class FlatRoad:
         return self.depth(pair.pinhole), None, pair.pose
 
 
-def pairs(clips: Clips, size: tuple[int, int]) -> Iterator[Pair]:
+def pairs(clips: Chosen, size: tuple[int, int]) -> Iterator[Pair]:
     """Every target of clips with every one of its source frames."""
     for index in range(len(clips)):
         target, sources, camera, poses = clips.clip(index)
         assert camera is not None, "the camera is known here"
         small = camera.resized(*size)
         numbers = torch.tensor([[small.fx, small.fy, small.cx, small.cy]])
-        for at, source in enumerate(sources):
+        for at, (source, offset) in enumerate(zip(sources, clips.whole.plan.offsets, strict=True)):
             pose = None if poses is None else torch.from_numpy(poses[at])[None]
-            yield Pair(tensor_of(target, size), tensor_of(source, size), numbers, small, pose)
+            yield Pair(tensor_of(target, size), tensor_of(source, size), numbers, small, pose, offset < 0)
 
 
-def explained(clips: Clips, size: tuple[int, int], geometry: Geometry) -> dict[str, float]:
+def explained(clips: Chosen, size: tuple[int, int], geometry: Geometry) -> dict[str, float]:
     """{photometric, unwarped, seen, inconsistency (where claimed)} over all pairs; see this module's text.
 
     seen    the share of the targets' pixels that the source frame shows
@@ -165,7 +167,7 @@ def explained(clips: Clips, size: tuple[int, int], geometry: Geometry) -> dict[s
 def motion(clips: RecordedClips, first: int, size: tuple[int, int], learned: Learned) -> dict[str, float]:
     """PoseScores of the steps of clips whose one source frame is the next one, from clip `first` to the last."""
     chosen = Chosen(clips, range(first, len(clips)))
-    steps = [learned.pose(pair.target, pair.source)[0].numpy() for pair in pairs(chosen, size)]
+    steps = [learned.pose(pair)[0].numpy() for pair in pairs(chosen, size)]
     true = [np.eye(4)]
     for pair in pairs(chosen, size):
         assert pair.pose is not None
@@ -173,14 +175,14 @@ def motion(clips: RecordedClips, first: int, size: tuple[int, int], learned: Lea
     return asdict(pose_scores(np.stack(true), np.stack(steps).astype(np.float64)))
 
 
-def triples(clips: Clips, size: tuple[int, int], learned: Learned) -> dict[str, float]:
+def triples(clips: Chosen, size: tuple[int, int], learned: Learned) -> dict[str, float]:
     """The mean PoseScores of the three frames of each clip, whose source frames are one before and one after."""
     found = []
     seen = list(pairs(clips, size))
     for back, ahead in zip(seen[::2], seen[1::2], strict=True):
         assert back.pose is not None and ahead.pose is not None
         true = np.stack([np.eye(4), *np.linalg.inv([each.pose[0].double().numpy() for each in (back, ahead)])])
-        steps = [learned.pose(each.target, each.source)[0].double().numpy() for each in (back, ahead)]
+        steps = [learned.pose(each)[0].double().numpy() for each in (back, ahead)]
         found.append(asdict(pose_scores(true[[1, 0, 2]], np.stack([np.linalg.inv(steps[0]), steps[1]]), 3)))
     return {name: float(np.mean([each[name] for each in found])) for name in found[0]} | {"snippets": len(found)}
 

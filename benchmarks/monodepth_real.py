@@ -2,7 +2,8 @@
 
 `python -m benchmarks.monodepth_real --part kitti --data DATA --runs RUNS` trains (or goes on with what RUNS holds),
 measures on frames that were not trained on, before and after, and writes benchmarks/results/monodepth-PART-<date>.json
-and a picture beside it. Nothing was chosen on the frames that are measured.
+and RUNS/monodepth-PART.png: the frames are not ours to hand on, so pictures stay with the runs. Nothing was chosen on
+the frames that are measured.
 
 kitti     video, KITTI odometry 00 at 416x128: trained on frames 0-319, measured on 320-399, then on sequence 06
 rooms     video of procedural rooms, other rooms measured against exact depth and poses
@@ -47,14 +48,15 @@ class MonodepthReal:
     part: Part
     data: Path
     runs: Path
-    steps: int = 600
+    steps: int = 400
     init_from: str = ""
     network: str = "skip/resnet18"
     results: Path = RESULTS
 
 
 def main(config: MonodepthReal) -> int:
-    """0, once the result and its picture are written."""
+    """0, once the result and its pictures are written."""
+    config.runs.mkdir(parents=True, exist_ok=True)
     parts: dict[Part, Callable[[], Found]] = {
         "kitti": lambda: kitti(config.data, config.runs, config.network, config.steps, config.init_from),
         "rooms": lambda: rooms(config.runs, config.network, config.steps, config.init_from),
@@ -64,8 +66,9 @@ def main(config: MonodepthReal) -> int:
     result, pictures = parts[config.part]()
     name = f"monodepth-{config.part}" + ("-imagenet" if config.init_from else "")
     path = write_result(name, result, config.results)
-    path.with_suffix(".png").write_bytes(encoded(np.concatenate(pictures)))
-    print(path)
+    picture = config.runs / f"{name}.png"
+    picture.write_bytes(encoded(np.concatenate(pictures)))
+    print(path, picture, sep="\n")
     return 0
 
 

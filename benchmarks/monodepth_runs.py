@@ -11,13 +11,14 @@ from benchmarks.clip_scores import Chosen, Learned, pairs
 from fastseg.checkpoint import load
 from fastseg.frames import LabelledImages
 from fastseg.inference import restored
-from fastseg.methods import LoopConfig
+from fastseg.methods import LoopConfig, OptimConfig
 from fastseg.methods.monodepth import Monodepth
 from fastseg.ops.photometric import warp
 from fastseg.pictures import Picture, depth_picture
 from fastseg.train import fit
 
-LOOP = LoopConfig(device="cpu", workers=0, threads=1, save_every=200)
+LOOP = LoopConfig(device="cpu", workers=0, threads=1, save_every=25)
+OPTIM = OptimConfig(lr=5e-4, optimizer="adamw", weight_decay=0.0, schedule="cosine", warmup=20)
 
 
 def trained(method: Monodepth, examples: LabelledImages | None = None) -> tuple[Learned, Learned]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.clip_scores import Predict, agreement, tensor_of
-from benchmarks.monodepth_runs import LOOP, protocol, trained
+from benchmarks.monodepth_runs import LOOP, OPTIM, protocol, trained
 from fastseg.data.unlabelled import MeasuredImages
-from fastseg.methods import OptimConfig, parse_size
+from fastseg.methods import parse_size
 from fastseg.methods.monodepth import ClipConfig, DepthConfig, Monodepth
 from fastseg.methods.segment import FewFrames
 from fastseg.pictures import Picture, depth_picture, resized
@@ -31,9 +30,10 @@ def sensor(data: Path, runs: Path, network: str, steps: int, init_from: str) -> 
     """
     out = runs / ("sensor-imagenet" if init_from else "sensor")
     method = Monodepth(
-        "sensor", str(data / "rgbd_redkitchen"), out, ClipConfig("frames", "7scenes"), network, "96x128", steps, 8,
-        init_from, True, depth=DepthConfig(nearest=0.3, farthest=8.0),
-        optim=OptimConfig(lr=3e-4, optimizer="adamw", weight_decay=0.0), loop=replace(LOOP, save_every=100),
+        "sensor", root=str(data / "rgbd_redkitchen"), out=out, clips=ClipConfig("frames", "7scenes"), network=network,
+        size="64x96", steps=steps, batch=8, init_from=init_from, resume=True,
+        depth=DepthConfig(nearest=0.3, farthest=8.0),
+        optim=OPTIM, loop=LOOP,
     )  # fmt: skip
     every = method.examples()
     assert isinstance(every, MeasuredImages)

@@ -9,8 +9,9 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.readme_ops import newest
+from fastseg.compare_order import verdict
 
-STUDIES = ("study_hn_camvid",)
+STUDIES = ("study_hn_camvid", "study_monodepth_rooms")
 
 
 def lines(folder: Path) -> list[str]:
@@ -23,15 +24,43 @@ def lines(folder: Path) -> list[str]:
 
 
 def study(name: str, record: Mapping[str, Any]) -> list[str]:
-    """A study's table: each variant's scores, mean and deviation over its seeds."""
+    """A study's table: each variant's scores, mean and deviation over its seeds; mIoU where sizes are compared."""
     rows: Sequence[Mapping[str, Any]] = record["rows"]
+    sizes = sorted({row["images"] for row in rows if "images" in row})
+    told = f"{_plan(record)}Mean and deviation over seeds. {_order(record)}From `{name}` {record['date'][:10]}."
+    return [*(_by_size(rows, sizes) if len(sizes) > 1 else _by_score(rows)), "", told]
+
+
+def _by_score(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     scores = ("miou", "global_accuracy", "class_accuracy")
     table = ["| start | seeds | mIoU % | global accuracy % | class accuracy % |", "|---|---|---|---|---|"]
-    for variant in dict.fromkeys(row["variant"] for row in rows):
-        ours = [row for row in rows if row["variant"] == variant]
+    for variant, ours in _by_variant(rows):
         cells = (_spread([row[score] for row in ours]) for score in scores)
         table.append(f"| {variant} | {len(ours)} | {' | '.join(cells)} |")
-    return [*table, "", f"{_plan(record)}Mean and deviation over seeds. From `{name}` {record['date'][:10]}."]
+    return table
+
+
+def _by_size(rows: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -> list[str]:
+    """The mIoU with each number of labelled images, and the global accuracy with the greatest."""
+    columns = [*(f"mIoU %, {size} images" for size in sizes), f"global accuracy %, {sizes[-1]} images"]
+    table = [f"| start | seeds | {' | '.join(columns)} |", "|---" * (2 + len(columns)) + "|"]
+    for variant, ours in _by_variant(rows):
+        here = [[row for row in ours if row["images"] == size] for size in sizes]
+        cells = [*(_spread([row["miou"] for row in each]) for each in here)]
+        cells.append(_spread([row["global_accuracy"] for row in here[-1]]))
+        table.append(f"| {variant} | {min(map(len, here))} | {' | '.join(cells)} |")
+    return table
+
+
+def _by_variant(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    names = dict.fromkeys(row["variant"] for row in rows)
+    return [(name, [row for row in rows if row["variant"] == name]) for name in names]
+
+
+def _order(record: Mapping[str, Any]) -> str:
+    """Whether the order that the study states holds, where it states one."""
+    order = record.get("protocol", {}).get("order")
+    return f"{verdict(order, record['order'])} " if order else ""
 
 
 def _plan(record: Mapping[str, Any]) -> str:
@@ -40,10 +69,18 @@ def _plan(record: Mapping[str, Any]) -> str:
     if plan is None:
         return ""
     images = record["protocol"]["images"]
-    epochs = max(point["epoch"] for row in record["rows"] for point in row["curve"])
     scored = f"scored on the {images['scored']} images of {record['protocol']['scored_on']}"
-    trained = f"{plan['data']}, {plan['network']} at {plan['size']}, {epochs:.0f} epochs of {images['train']} images"
+    trained = f"{plan['data']}, {plan['network']} at {plan['size']}, {_amount(record)}"
     return f"{trained}, {scored}. Variants that lie closer than their deviations are not told apart. "
+
+
+def _amount(record: Mapping[str, Any]) -> str:
+    """For how long, and on how many images, a study's variants were trained."""
+    plan, images = record["protocol"]["segment"], record["protocol"]["images"]
+    if len(images.get("used", ())) > 1:
+        return f"{plan['steps']} steps of {plan['batch']} images"
+    epochs = max(point["epoch"] for row in record["rows"] for point in row["curve"])
+    return f"{epochs:.0f} epochs of {images['train']} images"
 
 
 def percent(share: float) -> str:
@@ -51,6 +88,8 @@ def percent(share: float) -> str:
 
 
 def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "not run"
     spread = f" +- {100 * stdev(values):.1f}" if len(values) > 1 else ""
     return f"{100 * mean(values):.1f}{spread}"
 

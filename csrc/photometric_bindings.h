@@ -15,8 +15,8 @@ fs::Lookup<T> lookup(const py::dict& a) {
 
 template <class T>
 fs::LookupGradient<T> lookup_gradient(const py::dict& out) {
-  return {optional<T, 3>(out["depth"], "ddepth"), optional<T, 2>(out["intrinsics"], "dintrinsics"),
-          optional<T, 4>(out["poses"], "dposes"), optional<T, 5>(out["flow"], "dflow"),
+  return {optional<T, 3>(out["depth"], "ddepth"),     optional<T, 2>(out["intrinsics"], "dintrinsics"),
+          optional<T, 4>(out["poses"], "dposes"),     optional<T, 5>(out["flow"], "dflow"),
           optional<T, 5>(out["sources"], "dsources"), optional<double, 2>(out["sums"], "sums")};
 }
 

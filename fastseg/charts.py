@@ -125,7 +125,7 @@ def curves(lines: Sequence[Curve], title: str, x_name: str, y_name: str) -> Mark
     (x0, y0), (x1, y1) = joint.min(axis=0), joint.max(axis=0)
     y0 = min(float(y0), 0.0)
     span = np.array([max(x1 - x0, 1e-9), max(y1 - y0, 1e-9)])
-    legend = 15.0 * max(0, (len(kept) - 1) // 3 - 1)  # below the two rows that there is room for
+    legend = _legend_below(len(kept))
 
     def placed(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         scaled = (points - (x0, y0)) / span * np.array([496.0, -196.0])
@@ -147,6 +147,37 @@ def curves(lines: Sequence[Curve], title: str, x_name: str, y_name: str) -> Mark
         x, y = 48 + 165 * (k % 3), 34 + 15 * (k // 3)
         parts += [_line(x, y, x + 18, y, **style), _text(x + 24, y + 4, curve.name)]
     return svg(560, 300 + legend, *parts, label=title)
+
+
+def scatter(clouds: Sequence[Curve], title: str, x_name: str, y_name: str) -> Markup:
+    """A chart of the curves' points alone, a circle each, axes over their joint range; 560 x 300 units or taller."""
+    kept = [cloud for cloud in clouds if len(cloud.points)]
+    if not kept:
+        return svg(560, 300, _text(4, 16, title, "head"), _text(280, 150, "no values", "mid"), label=title)
+    joint = np.concatenate([cloud.points for cloud in kept])
+    margin = np.maximum(0.06 * (joint.max(0) - joint.min(0)), 1e-3)
+    low, span = joint.min(0) - margin, np.ptp(joint, 0) + 2 * margin
+    bottom = 262 + _legend_below(len(kept))
+    parts = [_text(4, 16, title, "head"), _text(296, bottom + 34, x_name, "mid"), _text(544, 16, y_name, "end")]
+    for part in np.linspace(0, 1, 5):
+        x, y = low + part * span
+        parts += [_line(48, bottom - 196 * part, 544, bottom - 196 * part, class_="axis")]
+        parts += [_text(42, bottom + 4 - 196 * part, f"{y:.3g}", "end")]
+        parts += [_text(48 + 496 * part, bottom + 16, f"{x:.3g}", "mid")]
+    for k, cloud in enumerate(kept):
+        key = (52 + 165 * (k % 3), 34 + 15 * (k // 3))
+        placed = np.array([48.0, bottom]) + (cloud.points - low) / span * np.array([496.0, -196.0])
+        parts.append(_text(key[0] + 10, key[1] + 4, cloud.name))
+        parts += [
+            tag("circle", tag("title", cloud.name), cx=f"{x:.1f}", cy=f"{y:.1f}", r=4, fill=cloud.colour, opacity=0.8)
+            for x, y in (key, *placed)
+        ]
+    return svg(560, bottom + 38, *parts, label=title)
+
+
+def _legend_below(names: int) -> float:
+    """How much lower a chart begins for a legend of so many names, three in a row, two rows having room."""
+    return 15.0 * max(0, (names - 1) // 3 - 1)
 
 
 def _points(placed: npt.NDArray[np.float64]) -> str:

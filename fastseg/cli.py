@@ -6,6 +6,7 @@ import copy
 import difflib
 import errno
 import importlib
+import json
 import re
 import sys
 import typing
@@ -17,10 +18,13 @@ VERBS = {
     "demo": ("fastseg.demo", "rooms to labels to a trained network, on two CPU cores, with a report"),
     "train": ("fastseg.train", "train on HN-labels (hn), a segmentation set (segment) or whole images (classify)"),
     "compare": ("fastseg.compare", "a study: variants x numbers of labelled images x seeds, with table and curves"),
-    "evaluate": ("fastseg.evaluate", "score a checkpoint on a segmentation set"),
-    "predict": ("fastseg.predict", "segment images, folders and videos with a checkpoint"),
+    "analyse": ("fastseg.analyse", "one page on trained networks: curves, sizes, depth, Grad-CAM, predictions"),
+    "gates": ("fastseg.gates", "what a gated network's gates choose: scores of every pass, depth, maps, one page"),
+    "evaluate": ("fastseg.evaluate", "score a checkpoint on a segmentation set, or on images with depth"),
+    "predict": ("fastseg.predict", "classes or depth of images, folders and videos, by a checkpoint"),
     "export": ("fastseg.export", "a checkpoint as safetensors, timm, smp, ONNX or torch.export, with a model card"),
     "transfer": ("fastseg.transfer", "which weights of one network would go into another (map A B)"),
+    "structure": ("fastseg.structure", "look at label structure: reconstructions, nearest regions, a weight sweep"),
     "view": ("fastseg.view", "look at labels: one self-contained HTML page, or a painted point cloud"),
     "verify": ("fastseg.verify", "every problem of a label run on disk, named; repairs nothing"),
     "doctor": ("fastseg.doctor", "what is installed, which backends work, what is missing"),
@@ -139,14 +143,23 @@ def _joined(config_type: type[Any], words: list[str], positional: tuple[str, ...
         elif not equals and not rest:
             raise ValueError(f"option {word} needs a value")
         else:
-            out.append(f"--{name}={_listed(kinds.get(name), value if equals else rest.pop(0))}")
+            value = value if equals else rest.pop(0)
+            out.append(f"--{_of_group(name, value, kinds)}={_listed(kinds.get(name), value)}")
     return out
 
 
+def _of_group(name: str, value: str, kinds: Mapping[str, Any]) -> str:
+    """`group.kind` for a group's bare name with one of its kinds, as in --regulariser decoder; else the name."""
+    kind = f"{name}.kind"
+    return kind if value in typing.get_args(kinds.get(kind)) else name
+
+
 def _listed(kind: Any, value: str) -> str:
-    """The value, that of a sequence in brackets: `a,b` is the short way to write `[a, b]`."""
-    is_list = typing.get_origin(kind) in (tuple, list) and not value.startswith("[")
-    return f"[{value}]" if is_list else value
+    """The value, that of a sequence in brackets: `a,b` is the short way to write `["a", "b"]`."""
+    if typing.get_origin(kind) not in (tuple, list) or value.startswith("["):
+        return value
+    parts = [part.strip() for part in value.split(",")]
+    return json.dumps(parts) if str in typing.get_args(kind) else f"[{value}]"
 
 
 def _kinds(config_type: type[Any]) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from fastseg.compare_plan import Plan
 from fastseg.compare_run import checkout
 from fastseg.compare_study import STAGE, Study, Variant, amounts, is_searched, method_of, pretraining_of
+from fastseg.methods import RegulariserConfig
 from fastseg.methods.segment import Segment
-from fastseg.weights import TIMM
+from fastseg.weights import TIMM, TORCHVISION
 
 
 def checked(study: Study, out: Path) -> Plan:
@@ -57,7 +59,7 @@ def check_networks(study: Study, out: Path) -> None:
     for each, method in methods:
         if each.init and not each.init.startswith(STAGE):  # weights that are there already: they are moved once
             try:
-                method.build(2)
+                replace(method, regulariser=RegulariserConfig()).build(2)  # whose classes are not known yet
             except ValueError as error:
                 raise ValueError(f"variant {each.name}: {error}") from error
 
@@ -73,8 +75,9 @@ def _check_init(variant: Variant) -> None:
     name, init, how = variant.name, variant.init, variant.transfer
     if not init and (how.freeze or how.mode != "all"):
         raise ValueError(f"variant {name}: transfer.mode {how.mode}, freeze {how.freeze} need trained weights: init")
-    if init and not init.startswith((STAGE, TIMM)) and not Path(init).exists():
-        raise ValueError(f"variant {name}: init {init}: no such checkpoint folder or weights file (or timm:NAME)")
+    if init and not init.startswith((STAGE, TIMM, TORCHVISION)) and not Path(init).exists():
+        ways = "or timm:NAME, torchvision:NAME"
+        raise ValueError(f"variant {name}: init {init}: no such checkpoint folder or weights file ({ways})")
 
 
 def _check_images(name: str, method: Segment) -> int:

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from fastseg import compare_order
 from fastseg.charts import Curve, alone, curves
 from fastseg.compare_plan import Plan
 from fastseg.compare_report import MEASURES, Summary, by_epoch, headers, lines
 from fastseg.data.shards import replace_file
 from fastseg.report import Markup, facts, note, page, section, table, tag
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f", "#882255")
 
 
 def write_page(plan: Plan, content: dict[str, Any], found: list[Summary]) -> None:
@@ -39,12 +40,23 @@ def write_page(plan: Plan, content: dict[str, Any], found: list[Summary]) -> Non
         ),
         facts(tiles),
         section("Scores at the end", _table(headers(plan), lines(found))),
+        *_order(plan, content),
         section("Curves", tag("div", *cards, class_="grid halves"), note("Bands: one deviation over the seeds.")),
         section("By epoch, on the greatest number of labelled images", *epochs),
         section("Each training", _each(found)),
         section("Protocol", tag("pre", json.dumps(protocol, indent=1)), note(_made_on(content))),
     )
     replace_file(plan.out / "report.html", text.encode("utf-8"))
+
+
+def _order(plan: Plan, content: dict[str, Any]) -> list[Markup]:
+    """The section on the order that the study states, none where it states none."""
+    if not content.get("order"):
+        return []
+    said = compare_order.verdict(plan.study.order, content["order"])
+    return [
+        section("The stated order", note(said), _table(compare_order.HEADERS, compare_order.lines(content["order"])))
+    ]
 
 
 def charts(plan: Plan, found: list[Summary]) -> dict[str, Markup]:

@@ -11,7 +11,6 @@ from typing import Any
 
 from fastseg.compare_search import Choice, choose
 from fastseg.compare_study import (
-    STAGE,
     Study,
     Variant,
     cells,
@@ -19,14 +18,15 @@ from fastseg.compare_study import (
     is_searched,
     plain,
     pretraining_of,
+    stages_of,
 )  # fmt: skip
 from fastseg.journal import records
-from fastseg.methods.hn import HN
 from fastseg.methods.segment import Segment
 from fastseg.same_config import defaults, differing, flat
+from fastseg.train import METHODS
 
 LABELS = "pipelines.make_hn_labels"
-TRAINED: dict[str, type[HN] | type[Segment]] = {HN.name: HN, Segment.name: Segment}
+TRAIN = "fastseg.train"
 RATE = re.compile(r"[\d.]+(e-\d+)?")  # a learning rate as it stands in a task's name
 FREE = {"out", "resume", "loop.device", "loop.workers", "loop.threads", "loop.save_every", "loop.log_every"}
 
@@ -73,7 +73,7 @@ class Plan:
             rate = found[cell.variant].rate if cell.searched else cell.segment.optim.lr
             if rate is not None:
                 config = plain(with_rate(cell.segment, rate))
-                yield Task(f"cell-{cell.name}", ("fastseg.train", "segment"), config, self._stage(cell.variant))
+                yield Task(f"cell-{cell.name}", (TRAIN, Segment.name), config, self._stage(cell.variant))
 
     def ready(self) -> list[Task]:
         """What can be run now. ValueError: what was run before had other settings."""
@@ -86,7 +86,7 @@ class Plan:
         begun = self.record(task.name)
         if not begun:
             return False
-        method = TRAINED.get(task.program[-1])  # none for a label run: its own fingerprint guards it
+        method = METHODS.get(task.program[-1])  # none for a label run: its own fingerprint guards it
         absent = defaults(method) if method else {}
         for key, was, now in differing(begun["config"], task.config, FREE, absent):
             raise ValueError(
@@ -144,7 +144,7 @@ class Plan:
             made.append(f"pretrain-{name}-labels-{index}")
             yield Task(made[-1], (LABELS,), plain({**fields, "out": str(folder)}))
         config = plain(self.pretraining[name])
-        yield Task(f"pretrain-{name}", ("fastseg.train", "hn"), config, tuple(made))
+        yield Task(f"pretrain-{name}", (TRAIN, stage.method), config, tuple(made))
 
     def _search(self, variant: Variant, choice: Choice) -> Iterator[Task]:
         """The short trainings, those done before as well, so that their settings are compared."""
@@ -156,7 +156,7 @@ class Plan:
             loop = replace(method.loop, eval_every=steps)
             folder = self.out / "search" / variant.name / f"{rate:g}"
             short = with_rate(replace(method, out=folder, steps=steps, loop=loop), rate)
-            yield Task(name, ("fastseg.train", "segment"), plain(short), self._stage(variant.name), may_diverge=True)
+            yield Task(name, (TRAIN, Segment.name), plain(short), self._stage(variant.name), may_diverge=True)
 
     def _per_seed(self) -> int:
         return len(self.cells) // len(self.study.seeds)
@@ -168,8 +168,8 @@ class Plan:
         return [self.record(name) for name in names if RATE.fullmatch(name.removeprefix(prefix))]
 
     def _stage(self, variant: str) -> tuple[str, ...]:
-        init = next(each.init for each in self.study.variants if each.name == variant)
-        return (f"pretrain-{init.removeprefix(STAGE)}",) if init.startswith(STAGE) else ()
+        chosen = next(each for each in self.study.variants if each.name == variant)
+        return tuple(f"pretrain-{name}" for name in stages_of(self.study, chosen))
 
     def _after(self, task: Task) -> list[str]:
         """What the task's needs are, by their runs: run again, they are others."""

@@ -57,7 +57,7 @@ def mean_and_deviation(values: npt.NDArray[np.float64]) -> str:
 
 
 def rows_of(plan: Plan) -> list[Row]:
-    """A row for each training that is done: variant, seed, fraction, the final scores, and the curve by epoch.
+    """A row for each training that is done: variant, seed, images, fraction, the final scores, the curve by epoch.
 
     ValueError: none is done, or one that is has lost its scores.
     """
@@ -70,7 +70,8 @@ def rows_of(plan: Plan) -> list[Row]:
             if not points:
                 again = f"delete {plan.path(f'cell-{cell.name}')} and {cell.segment.out} to run it again"
                 raise ValueError(f"{cell.segment.out / 'metrics.jsonl'}: expected the training's scores; {again}")
-            row = {"variant": cell.variant, "seed": cell.seed, "fraction": cell.images / plan.images}
+            share = {"images": cell.images, "fraction": cell.images / plan.images}
+            row = {"variant": cell.variant, "seed": cell.seed, **share}
             found.append({**row, **_scores(points[-1]), "curve": points})
     if not found:
         raise ValueError(f"{plan.out}: no training of the study is done yet")
@@ -81,8 +82,8 @@ def _scores(line: dict[str, Any]) -> dict[str, float]:
     return {measure: line[measure] for measure in MEASURES}
 
 
-def record(plan: Plan, rows: list[Row]) -> dict[str, Any]:
-    """study.json: protocol, machine, versions, date, rows."""
+def record(plan: Plan, rows: list[Row], order: list[dict[str, Any]]) -> dict[str, Any]:
+    """study.json: protocol, machine, versions, date, whether the stated order holds (`compared`), rows."""
     first = plan.cells[0].segment
     protocol = {
         **plain(plan.study),
@@ -92,7 +93,8 @@ def record(plan: Plan, rows: list[Row]) -> dict[str, Any]:
         "trainings": f"{len(rows)} of {len(plan.cells)}",
     }
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return {"protocol": protocol, "machine": machine(), "versions": versions(), "date": date, "rows": rows}
+    made = {"protocol": protocol, "machine": machine(), "versions": versions(), "date": date}
+    return {**made, **({"order": order} if plan.study.order else {}), "rows": rows}
 
 
 def _scored(plan: Plan) -> int:
@@ -140,7 +142,7 @@ def summaries(plan: Plan, rows: list[Row]) -> list[Summary]:
     """A summary for each number of images and each variant that has a row, in the study's order."""
     found = []
     for count in amounts(plan.study, plan.images):
-        here = [row for row in rows if round(row["fraction"] * plan.images) == count]
+        here = [row for row in rows if row["images"] == count]
         first = [row for row in here if row["variant"] == plan.study.variants[0].name]
         for variant in plan.study.variants:
             own = [row for row in here if row["variant"] == variant.name]
@@ -196,16 +198,23 @@ def report(plan: Plan) -> None:
     """None; OUT/study.json, study.md, report.html and the curves' SVG files are written, the table printed."""
     from rich.console import Console
 
+    from fastseg import compare_order
     from fastseg.compare_page import write_page
     from fastseg.data.shards import replace_file
 
     rows = rows_of(plan)
-    content, found = record(plan, rows), summaries(plan, rows)
+    found = summaries(plan, rows)
+    order = compare_order.compared(plan.study.order, found)
+    content = record(plan, rows, order)
     title = f"{plan.study.name}: {content['protocol']['trainings']} trainings, mean and deviation over the seeds"
     replace_file(plan.out / "study.json", (json.dumps(content, indent=1) + "\n").encode())
     tables = [(headers(plan), lines(found)), *(by_epoch(found, measure) for measure in MEASURES)]
-    text = "\n".join([f"{title}\n", *(markdown(*table) for table in tables)])
+    said = [compare_order.verdict(plan.study.order, order) + "\n"] if plan.study.order else []
+    if order:
+        tables.append((compare_order.HEADERS, compare_order.lines(order)))
+    text = "\n".join([f"{title}\n", *said, *(markdown(*table) for table in tables)])
     replace_file(plan.out / "study.md", text.encode())
     write_page(plan, content, found)
     Console().print(terminal(title, *tables[0]))
+    print("".join(said), end="")
     print(f"{plan.out / 'report.html'}, study.md and study.json are written", flush=True)

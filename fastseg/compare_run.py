@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from fastseg.compare_plan import LABELS, Plan, Task
+from fastseg.compare_fork import Forked, forked
+from fastseg.compare_plan import LABELS, TRAIN, Plan, Task
 from fastseg.stop import StopRequest
 
 SAY_EVERY_S = 60.0
@@ -25,7 +26,7 @@ class Running:
     """A task at work."""
 
     task: Task
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     since: float
 
 
@@ -106,6 +107,9 @@ def _start(plan: Plan, task: Task, threads: int, lock: IO[bytes]) -> Running:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(checkout()), os.environ.get("PYTHONPATH")]))
     log = plan.path(task.name).with_suffix(".txt")
     print(f"-- {task.name}", flush=True)
+    if task.program[0] == TRAIN:
+        words = (*task.program, "--config", str(config.absolute()))
+        return Running(task, forked(words, log, environment, lock.fileno()), time.monotonic())
     with log.open("ab") as file:
         process = subprocess.Popen(
             command(task, config), env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
@@ -116,7 +120,7 @@ def _start(plan: Plan, task: Task, threads: int, lock: IO[bytes]) -> Running:
 
 def _finish(plan: Plan, each: Running) -> int:
     """0 after the task was written down as done; otherwise the study's exit code, after a sentence on stderr."""
-    code, task = each.process.returncode, each.task
+    code, task = int(each.process.returncode or 0), each.task
     if code == 0 or (code == 1 and task.may_diverge):
         plan.end(task, code)
         ended = "done" if code == 0 else "diverged"

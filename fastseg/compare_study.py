@@ -14,6 +14,7 @@ from fastseg.compare_yaml import read_yaml
 from fastseg.methods import TransferConfig
 from fastseg.methods.hn import HN
 from fastseg.methods.segment import Segment
+from fastseg.train import METHODS, Trained
 
 SEARCH = "search"
 STAGE = "pretrain:"
@@ -27,7 +28,8 @@ class Variant:
     name        of the variant, one word
     init        pretrain:NAME, or what --init-from of `fastseg train segment` takes; empty = random weights
     transfer    which of these weights come over, what stays frozen, cross-stitch
-    fields      fields of segment that are this variant's own
+    fields      fields of segment that are this variant's own; `regulariser: {autoencoder: pretrain:NAME}` too is one of
+                the study's pre-trainings
     """
 
     name: str
@@ -41,16 +43,22 @@ class Pretrain:
     """A pre-training that variants share.
 
     name        of the pre-training, one word
-    labels      fields of `python -m pipelines.make_hn_labels`, a mapping for each corpus to label first; with them,
-                `fields` needs no root
-    fields      fields of `fastseg train hn`
+    method      of `fastseg train`
+    labels      of hn: fields of `python -m pipelines.make_hn_labels`, a mapping for each corpus to label first; with
+                them, `fields` needs no root
+    fields      fields of the method
     """
 
     name: str
+    method: str = HN.name
     labels: list[dict[str, Any]] = field(default_factory=list)
     fields: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"pretrain {self.name}: method is one of {', '.join(METHODS)}; got {self.method}")
+        if self.labels and self.method != HN.name:
+            raise ValueError(f"pretrain {self.name}: labels are of method {HN.name}; {self.method} takes none")
         for each in self.labels:
             if not {"reader", "root"} <= each.keys() or "out" in each:
                 raise ValueError(f"pretrain {self.name}: labels take reader and root, and not out; got {sorted(each)}")
@@ -86,6 +94,7 @@ class Study:
     counts      numbers of training images, beside or instead of fractions
     seeds       of each variant and number of images
     search      how a rate is found where a variant says `optim: {lr: search}`
+    order       names of variants from the best down, as somebody else found them: whether it holds here is reported
     """
 
     name: str
@@ -96,6 +105,7 @@ class Study:
     counts: list[int] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     search: Search = field(default_factory=Search)
+    order: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         _once("variant", [each.name for each in self.variants])
@@ -109,13 +119,19 @@ class Study:
         for count in self.counts:
             if count < 1:
                 raise ValueError(f"counts are numbers of images from 1 on; got {count}")
-        known = [each.name for each in self.pretrain]
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """None; ValueError for a name of a pre-training or a variant that is not there."""
+        names, known = [each.name for each in self.variants], [each.name for each in self.pretrain]
+        if len(self.order) == 1 or len(set(self.order)) < len(self.order) or not set(self.order) <= set(names):
+            raise ValueError(f"order lists two or more of the variants {names}, each once; got {self.order}")
         for variant in self.variants:
-            stage = variant.init.removeprefix(STAGE)
-            if variant.init.startswith(STAGE) and stage not in known:
-                raise ValueError(
-                    f"variant {variant.name} begins from pre-training {stage!r}; there is {known or 'none'}"
-                )
+            for stage in stages_of(self, variant):
+                if stage not in known:
+                    raise ValueError(
+                        f"variant {variant.name} begins from pre-training {stage!r}; there is {known or 'none'}"
+                    )
 
 
 @dataclass(frozen=True)
@@ -152,20 +168,35 @@ def method_of(study: Study, variant: Variant, out: Path, seed: int) -> Segment:
     values = _merged(study.segment, variant.fields)
     if is_searched(study, variant):
         values["optim"] = {key: value for key, value in values["optim"].items() if key != "lr"}
-    stage = variant.init.removeprefix(STAGE)
-    begin = str(out / "pretrain" / stage / "run") if variant.init.startswith(STAGE) else variant.init
+    begin = _place(variant.init, out)
     values |= {"out": str(out), "seed": seed, "resume": True, "init_from": begin, "transfer": asdict(variant.transfer)}
+    if isinstance(values.get("regulariser"), Mapping) and "autoencoder" in values["regulariser"]:
+        autoencoder = _place(str(values["regulariser"]["autoencoder"]), out)
+        values["regulariser"] = {**values["regulariser"], "autoencoder": autoencoder}
     return typed(Segment, values, f"variant {variant.name}")
 
 
-def pretraining_of(stage: Pretrain, out: Path) -> HN:
+def stages_of(study: Study, variant: Variant) -> list[str]:
+    """The names of the pre-trainings that a variant takes: where it begins, and its regulariser's autoencoder."""
+    regulariser = _merged(study.segment, variant.fields).get("regulariser")
+    autoencoder = str(regulariser.get("autoencoder", "")) if isinstance(regulariser, Mapping) else ""
+    return [name.removeprefix(STAGE) for name in (variant.init, autoencoder) if name.startswith(STAGE)]
+
+
+def _place(name: str, out: Path) -> str:
+    """Where the run of a pre-training lies, for pretrain:NAME; any other name as it stands."""
+    return str(out / "pretrain" / name.removeprefix(STAGE) / "run") if name.startswith(STAGE) else name
+
+
+def pretraining_of(stage: Pretrain, out: Path) -> Trained:
     """The settings of a pre-training; its images are those of its label runs where it has some."""
     _no_own(stage.fields, f"pretrain {stage.name}", OWN - {"seed"})
     folder = out / "pretrain" / stage.name
     values = {**stage.fields, "out": str(folder / "run"), "resume": True}
     if stage.labels:
         values["root"] = str(folder / "labels")
-    return typed(HN, values, f"pretrain {stage.name}")
+    method: type[Trained] = METHODS[stage.method]
+    return typed(method, values, f"pretrain {stage.name}")
 
 
 def is_searched(study: Study, variant: Variant) -> bool:

@@ -20,10 +20,11 @@ from rich.table import Table
 from fastseg.checkpoint import Checkpoint
 from fastseg.cli import run
 from fastseg.data.augment import Normalisation, resized
+from fastseg.data.label_maps import LabelPictures, LabelSource, open_labels
 from fastseg.data.measured import WithDepth
 from fastseg.data.sources import Labelled
 from fastseg.frames import LabelledImages, LabelledInstances
-from fastseg.inference import Views, check_labels_pixels, predictions, restored
+from fastseg.inference import Views, check_labels_pixels, depths_of, predictions, reads_labels, restored
 from fastseg.inference_depth import predicts_depth
 from fastseg.metrics import Counts, Floats, Scores, as_json, check_chosen, mean_iou, subset
 from fastseg.metrics_depth import DepthRules
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from fastseg.metrics_image import InstanceCounts
 
 
-Data = Literal[Labelled, "shards", WithDepth]
-LABELLED: tuple[str, ...] = (*get_args(Labelled), "shards")
+Data = Literal[Labelled, "shards", "labels", WithDepth]
+LABELLED: tuple[str, ...] = (*get_args(Labelled), "shards", "labels")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Evaluate:
     """Score a checkpoint on a split.
 
     checkpoint      a checkpoint folder, or a run's folder (its last good one)
-    data            the data set; shards = the HN-labels of a label run. Of a depth network: RGB-D frames by their
+    data            the data set; shards = the HN-labels of a label run; labels = maps without images, for a label
+                    autoencoder, which is scored at the size that it sees. Of a depth network: RGB-D frames by their
                     reader, stereo pairs with disparity, or rooms
     root            where it lies: a folder, or a place in a store
     split           of the data set; empty = val, or all frames with depth
@@ -138,6 +140,8 @@ def _measured(config: Evaluate, found: Checkpoint, examples: LabelledImages) -> 
     record, device = found.record, chosen_device(config.device)
     dtype = DTYPES.get(chosen_precision(config.precision, device))
     size, net = seen_size(config, found), restored(found).to(device)
+    if reads_labels(found):
+        examples = LabelPictures(examples, size)
     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
         return measured(
             net, examples, size, record.normalisation, config.batch, config.views, config.boundaries, things
@@ -172,13 +176,7 @@ def check_writable(path: Path) -> None:
 
 
 def _open(config: Evaluate) -> LabelledImages:
-    if config.data == "shards":
-        from fastseg.data.hn_runs import open_runs
-
-        return open_runs(config.root)
-    from fastseg.data.sources import open_labelled
-
-    return open_labelled(cast(Labelled, config.data), config.root, _split(config))
+    return open_labels(cast(LabelSource, config.data), config.root, _split(config))
 
 
 def check_classes_agree(found: Checkpoint, examples: LabelledImages) -> None:
@@ -228,7 +226,8 @@ def measured(
     for start in range(0, len(examples), batch):
         pairs = [examples[index] for index in range(start, min(start + batch, len(examples)))]
         shapes = [label.shape for _, label in pairs]
-        looks = predictions(net, [resized(image, size) for image, _ in pairs], shapes, normalisation, views)
+        depths = depths_of(net, examples, range(start, start + len(pairs)), size)
+        looks = predictions(net, [resized(image, size) for image, _ in pairs], shapes, normalisation, views, depths)
         guesses = (look.cpu().numpy() for look in looks)
         for index, (_, label), guess in zip(count(start), pairs, guesses, strict=False):
             try:

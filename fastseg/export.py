@@ -81,7 +81,11 @@ def _safetensors(weights: dict[str, Tensor], path: Path, found: Checkpoint) -> P
     from safetensors.torch import load_file, save_file
 
     record = found.record
-    facts: dict[str, Any] = {"network": record.network, "classes": list(record.classes), "normalisation": vars(record.normalisation)}
+    facts: dict[str, Any] = {
+        "network": record.network,
+        "classes": list(record.classes),
+        "normalisation": vars(record.normalisation),
+    }
     if predicts_depth(found):
         facts["depth"] = depth_limits(found)
     plain = {name: value.contiguous() for name, value in weights.items()}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from fastseg.checkpoint import Checkpoint
 from fastseg.data.augment import Normalisation
+from fastseg.frames import LabelledFrames, LabelledImages
 from fastseg.tensors import Module, Tensor
 
 
@@ -43,17 +45,35 @@ class Views:
 
 
 def check_labels_pixels(found: Checkpoint) -> None:
-    """None; ValueError for the checkpoint of a network that names whole images, or predicts depth."""
-    from fastseg.inference_depth import predicts_depth
-    from fastseg.nets import CLASSIFY
+    """None; ValueError for a network that does something else: names whole images, predicts depth, flow, pictures."""
+    from fastseg.nets import CLASSIFY, DEPTH, DEPTH_CAMERA, DEPTH_POSE, FLOW, INPAINT
 
-    if predicts_depth(found):
-        raise ValueError(f"{found.path}: its network predicts depth (train monodepth), and here pixels are labelled")
+    does = {
+        CLASSIFY: "names whole images (train classify), whose top-1 and top-5 --loop.eval_every measures in training",
+        DEPTH: "predicts depth (train monodepth)",
+        DEPTH_POSE: "predicts depth (train monodepth)",
+        DEPTH_CAMERA: "predicts depth (train monodepth)",
+        FLOW: "predicts optical flow (train monodepth --objective flow)",
+        INPAINT: "restores pictures (train monodepth --objective inpaint)",
+    }
+    kind = found.record.network.partition("/")[0]
+    if kind in does:
+        raise ValueError(f"{found.path}: its network {does[kind]}, and here pixels are to be labelled")
 
-    if found.record.network.startswith(f"{CLASSIFY}/"):
+
+def reads_labels(found: Checkpoint) -> bool:
+    """Whether the checkpoint's network takes label maps, not images."""
+    from fastseg.nets import LABELS
+
+    return found.record.network.startswith(f"{LABELS}/")
+
+
+def check_reads_images(found: Checkpoint) -> None:
+    """None; ValueError for the checkpoint of a label autoencoder."""
+    if reads_labels(found):
         raise ValueError(
-            f"{found.path}: its network names whole images (train classify), and here pixels are to be labelled; its "
-            "top-1 and top-5 are measured while it trains, by --loop.eval_every"
+            f"{found.path}: its network takes label maps (train label-autoencoder), not images; `fastseg evaluate` "
+            "scores it"
         )
 
 
@@ -72,11 +92,12 @@ def predictions(
     shapes: Sequence[tuple[int, ...]],
     normalisation: Normalisation,
     views: Views | None = None,
+    depths: Sequence[Tensor] | None = None,
 ) -> Iterator[Tensor]:
     """The classes (H, W) int64 of images (3, h, w) uint8, each at its own shape (H, W).
 
     One look: logits are resized bilinearly. Several: the probabilities of each look are, and their mean decides.
-    Leaves the network in evaluation mode.
+    Depths (h, w) in metres are for a network whose gates they are. Leaves the network in evaluation mode.
     """
     import torch
 
@@ -85,41 +106,83 @@ def predictions(
     device = next(net.parameters()).device
     with torch.inference_mode():
         batch = torch.stack(list(images)).to(device)
+        depth = None if depths is None else torch.stack(list(depths)).to(device)
         for number, shape in enumerate(shapes):
             if views.single and number == 0:
-                whole = scores_of(net, batch, normalisation)
+                whole = scores_of(net, batch, normalisation, depth)
             if views.single:
                 yield _grown(whole[number][None], shape)[0].argmax(0)
             else:
-                yield averaged(net, batch[number], shape, normalisation, views).argmax(0)
+                own = None if depth is None else depth[number]
+                yield averaged(net, batch[number], shape, normalisation, views, own).argmax(0)
 
 
-def scores_of(net: Module, images: Tensor, normalisation: Normalisation) -> Tensor:
-    """Logits (N, classes, h, w) float32 of images (N, 3, h, w) uint8."""
+def depths_of(
+    net: Module, examples: LabelledImages, indices: Iterable[int], size: tuple[int, int]
+) -> list[Tensor] | None:
+    """Depths (h, w) in metres of a set's images at the size that the network sees, None where it needs none.
+
+    ValueError: its gates are measured depth, and the set has none, or none in metres.
+    """
+    import torch
+    from torch.nn import functional
+
+    from fastseg.nets import measures_depth
+    from fastseg.nets.gating_depth import check_metres
+
+    if not measures_depth(net):
+        return None
+    if not hasattr(examples, "depth"):
+        raise ValueError(
+            "this network's gates are measured depth, and the data set has none beside its images; gates that are "
+            "predicted, attention or average need none"
+        )
+    found = []
+    for index in indices:
+        depth = cast(LabelledFrames, examples).depth(index)
+        check_metres(depth, f"the depth of {examples.ids()[index]}")
+        whole = torch.from_numpy(depth)[None, None]
+        found.append(functional.interpolate(whole, list(size), mode="nearest-exact")[0, 0])
+    return found
+
+
+def scores_of(net: Module, images: Tensor, normalisation: Normalisation, depth: Tensor | None = None) -> Tensor:
+    """Logits (N, classes, h, w) float32 of images (N, 3, h, w) uint8, and of depth (N, h, w) where its gates are."""
     from fastseg.nets import logits
 
-    return logits(net, normalisation(images)).float()
+    return logits(net, normalisation(images), depth).float()
 
 
-def averaged(net: Module, image: Tensor, shape: tuple[int, ...], normalisation: Normalisation, views: Views) -> Tensor:
-    """Class probabilities (classes, H, W) float32 of an image (3, h, w) uint8, averaged over all looks."""
+def averaged(
+    net: Module, image: Tensor, shape: tuple[int, ...], normalisation: Normalisation, views: Views,
+    depth: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Class probabilities (classes, H, W) float32 of an image (3, h, w) uint8, averaged over all looks.
+
+    depth   (h, w) metres, or None; a look at a scale sees it divided by that scale, as training does
+    """
     import torch
-    from torchvision.transforms.v2 import functional
+    from torchvision.transforms.v2 import InterpolationMode, functional
 
+    nearest = InterpolationMode.NEAREST_EXACT
     total: Tensor | None = None
     for scale in views.scales:
         size = [max(32, round(side * scale)) for side in image.shape[-2:]]
         seen = image if size == list(image.shape[-2:]) else functional.resize(image, size, antialias=True)
+        there = None if depth is None else functional.resize(depth[None], size, nearest)[0] / scale
         for mirrored in (False, True) if views.flip else (False,):
             look = seen.flip(-1) if mirrored else seen
-            found = _grown(_probabilities(net, look, normalisation, views), shape)[0]
+            where = there.flip(-1) if mirrored and there is not None else there
+            found = _grown(_probabilities(net, look, normalisation, views, where), shape)[0]
             found = found.flip(-1) if mirrored else found
             total = found if total is None else total + found
     assert total is not None, "there is at least one scale"
     return torch.div(total, len(views.scales) * (1 + views.flip))
 
 
-def _probabilities(net: Module, image: Tensor, normalisation: Normalisation, views: Views) -> Tensor:
+def _probabilities(
+    net: Module, image: Tensor, normalisation: Normalisation, views: Views, depth: Tensor | None
+) -> Tensor:
     """Class probabilities (1, classes, h, w) of an image (3, h, w), by sliding windows where it is larger than one."""
     import torch
 
@@ -132,7 +195,8 @@ def _probabilities(net: Module, image: Tensor, normalisation: Normalisation, vie
     for top in _starts(height, window[0], views.overlap):
         for left in _starts(width, window[1], views.overlap):
             part = (slice(top, top + window[0]), slice(left, left + window[1]))
-            found = scores_of(net, image[(slice(None), *part)][None], normalisation).softmax(1)
+            own = None if depth is None else depth[part][None]
+            found = scores_of(net, image[(slice(None), *part)][None], normalisation, own).softmax(1)
             if total is None:
                 total = found.new_zeros(1, found.shape[1], height, width)
             total[(slice(None), slice(None), *part)] += found

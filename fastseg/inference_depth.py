@@ -18,8 +18,9 @@ Limits = tuple[float, float]
 
 def predicts_depth(found: Checkpoint) -> bool:
     """Whether it is the checkpoint of a depth network."""
-    kind = found.record.network.partition("/")[0]
-    return kind == "depth" or kind.startswith("depth-")
+    from fastseg.nets import DEPTH, DEPTH_CAMERA, DEPTH_POSE
+
+    return found.record.network.partition("/")[0] in (DEPTH, DEPTH_POSE, DEPTH_CAMERA)
 
 
 def depth_limits(found: Checkpoint) -> Limits:

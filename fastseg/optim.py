@@ -65,7 +65,7 @@ def rate(step: int, steps: int, config: OptimConfig) -> float:
         "constant": 1.0,
         "poly": (1 - done) ** POWER,
         "cosine": (1 + math.cos(math.pi * done)) / 2,
-        "step": config.step_factor ** sum(step >= at for at in config.step_at),
+        "step": config.step_factor ** sum(step >= at for at in config.step_at or (steps * 3 // 4,)),
     }
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     return float(config.lr * warm * decay[config.schedule])

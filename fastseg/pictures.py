@@ -83,6 +83,11 @@ def depth_picture(depth_m: npt.NDArray[np.floating]) -> Picture:
     return np.where(valid[..., None], palette, _GREY)
 
 
+def heat_picture(values: npt.NDArray[np.floating]) -> Picture:
+    """RGB uint8 (H, W, 3) of values (H, W) in [0, 1]: the ramp of depth, 1 light and 0 dark."""
+    return np.asarray(_ramp_table()[np.rint(255 * (1 - np.clip(values, 0, 1))).astype(np.int64)])
+
+
 def _ramp_table() -> Picture:
     t = np.linspace(0.0, 1.0, 256)
     return oklch(0.93 - 0.70 * t, 0.04 + 0.12 * np.sin(np.pi * t), 95.0 - 190.0 * t)

@@ -67,9 +67,10 @@ class ClassLook:
     done: ClassVar[str] = "segmented into"
 
     def __init__(self, asked: Asked, found: Checkpoint) -> None:
-        from fastseg.inference import check_labels_pixels
+        from fastseg.inference import check_labels_pixels, check_reads_images
 
         check_labels_pixels(found)
+        check_reads_images(found)
         if asked.depth != "png":
             raise ValueError(f"--depth is for networks that predict depth; {found.path} labels pixels")
         self._asked, self._record = asked, found.record

@@ -20,6 +20,9 @@ from fastseg.same_config import defaults, differing
 if TYPE_CHECKING:
     from fastseg.loop import Run
 
+BESIDE = (
+    "regulariser."  # before a key: a part that training alone uses, saved as training state and not with the weights
+)
 # What may differ between a run and its continuation without changing one bit of the weights.
 FREE = {
     "out",
@@ -73,7 +76,8 @@ def check_same(method: Method, found: Checkpoint, fingerprint: str) -> None:
 
     A key that one of them lacks counts as its default: a version of fastseg that adds one resumes older runs.
     """
-    free = FREE | ({"steps"} if method.optim.schedule in ("constant", "step") else set())
+    fixed = method.optim.schedule == "constant" or method.optim.step_at
+    free = FREE | ({"steps"} if fixed else set())
     for key, was, now in differing(found.record.config, plain_config(method), free, defaults(type(method))):
         raise ValueError(f"cannot resume {found.path}: {key} was {was!r} and is now {now!r}")
     if found.record.method != method.name:
@@ -86,11 +90,13 @@ def check_same(method: Method, found: Checkpoint, fingerprint: str) -> None:
 
 def go_on(run: Run, found: Checkpoint) -> None:
     """None; the run is as it was when the checkpoint was saved."""
-    run.net.load_state_dict(found.weights)
+    beside = {key: value for key, value in found.state.items() if key.startswith(BESIDE)}
+    weights = found.weights | beside
+    run.net.load_state_dict(weights)
     run.normalisation = found.record.normalisation
     if run.mean is not None:
-        run.mean.restore(found.weights, found.state)
-    restore(run.optimizer, {key: value for key, value in found.state.items() if not key.startswith(RAW)})
+        run.mean.restore(weights, found.state)
+    restore(run.optimizer, {key: value for key, value in found.state.items() if not key.startswith((RAW, BESIDE))})
     run.step, run.epoch = found.record.step, found.record.epoch
     run.skipped = found.record.progress["skipped"]
     owed = bool(found.record.progress.get("unscored", False))
@@ -119,7 +125,9 @@ def save_run(run: Run, class_names: tuple[str, ...], fingerprint: str) -> Path:
         _versions(),
     )
     weights, raw = (run.net.state_dict(), {}) if run.mean is None else run.mean.split(run.net)
-    return save(method.out, record, weights, state_tensors(run.optimizer) | raw)
+    beside = {key: weights[key] for key in weights if key.startswith(BESIDE)}
+    alone = {key: value for key, value in weights.items() if key not in beside}
+    return save(method.out, record, alone, state_tensors(run.optimizer) | raw | beside)
 
 
 def _versions() -> dict[str, str]:

@@ -84,3 +84,13 @@ class Watched:
         if self.stop.signal:
             raise Stopped
         return self.whole[index]
+
+
+class WatchedFrames(Watched):
+    """The same of a set that has depth beside its images (LabelledFrames)."""
+
+    def depth(self, index: int) -> Any:
+        return self.whole.depth(index)  # type: ignore[attr-defined]
+
+    def camera(self, index: int) -> Any:
+        return self.whole.camera(index)  # type: ignore[attr-defined]

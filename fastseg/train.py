@@ -1,4 +1,4 @@
-"""Train a network: `python -m fastseg.train hn|segment|classify|monodepth|pssl --root ... --out ...`."""
+"""Train a network: `python -m fastseg.train METHOD --root ... --out ...`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from fastseg.cli import run
 from fastseg.frames import LabelledImages
 from fastseg.methods import Method
 from fastseg.methods.classify import Classify
+from fastseg.methods.gating import DepthGating
 from fastseg.methods.hn import HN
 from fastseg.methods.monodepth import Monodepth
 from fastseg.methods.pssl import PSSL
-from fastseg.methods.segment import Few, Segment
+from fastseg.methods.segment import Few, FewFrames, Segment
+from fastseg.methods.structure import LabelStructure
 
 if TYPE_CHECKING:
     import torch
@@ -27,12 +29,21 @@ if TYPE_CHECKING:
     from fastseg.transfer import Transfer
 
 SURVEY = 2000
-Trained = HN | Segment | Classify | Monodepth | PSSL
-METHODS: dict[str, type[Trained]] = {method.name: method for method in (HN, Segment, Classify, Monodepth, PSSL)}
+Trained = HN | Segment | Classify | Monodepth | DepthGating | LabelStructure | PSSL
+METHODS: dict[str, type[Trained]] = {
+    method.name: method for method in (HN, Segment, Classify, Monodepth, DepthGating, LabelStructure, PSSL)
+}
 
 
 def main(config: Method) -> int:
-    """The exit code of training with `config`, on the data that it names."""
+    """The exit code of training with `config`, on the data that it names; stage by stage where it has several."""
+    if isinstance(config, DepthGating) and len(stages := config.plan()) > 1:
+        for number, stage in enumerate(stages, 1):
+            print(f"stage {number} of {len(stages)}: {stage.stages[0]} into {stage.out}", flush=True)
+            code = main(stage)
+            if code:
+                return code
+        return 0
     return fit(config, config.examples(), config.validation())
 
 
@@ -90,6 +101,8 @@ def _fit(method: Method, examples: LabelledImages, validation: LabelledImages | 
             (method.out / "data.json").write_text(json.dumps(counted, indent=1) + "\n")  # for the model card
         stream = method.batches(examples, first, group.rank, group.world)
         code = train_steps(state, stream, journal, lambda: _save(state, names, fingerprint), score)
+    if group.first and isinstance(method, Monodepth):
+        _keep_camera(state, examples)
     if group.first and (drawn := draw_stitches(method.out)) is not None:
         print(f"{drawn} shows what each pooling took from the fixed encoder", flush=True)
     return code
@@ -97,11 +110,23 @@ def _fit(method: Method, examples: LabelledImages, validation: LabelledImages | 
 
 def _save(state: Run, names: tuple[str, ...], fingerprint: str) -> None:
     """None, once the first process has saved: no other goes on, or ends, before."""
+    from fastseg.methods.regulariser import keep_proof
     from fastseg.resume import save_run
 
     if state.group.first:
         save_run(state, names, fingerprint)
+        keep_proof(state.net, state.method.out)
     state.group.wait()
+
+
+def _keep_camera(state: Run, examples: LabelledImages) -> None:
+    """None; the camera that was learned, where one was, is printed and written."""
+    from fastseg.methods.depth_camera import keep_camera
+
+    with state.best():
+        said = keep_camera(state.net, examples, state.method.out)
+    if said:
+        print(said, flush=True)
 
 
 def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: torch.Tensor, group: Group) -> Run:
@@ -119,6 +144,11 @@ def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: t
         begun = replace(method, init_from=str(found.path)).build(len(examples.class_names))  # type: ignore[type-var]
     else:
         begun = method.build(len(examples.class_names))
+    if begun.class_names and begun.class_names != tuple(examples.class_names):
+        raise ValueError(
+            f"the label autoencoder was trained on the classes {', '.join(begun.class_names)}, and these images have "
+            f"{', '.join(examples.class_names)}"
+        )
     if begun.transfer is not None and found is None and group.first:
         _report(begun.transfer, method.out)
     weight = median_frequency_weights(pixels).to(group.device) if method.optim.class_weights == "median" else None
@@ -173,10 +203,13 @@ def _score(state: Run, validation: LabelledImages, stop: StopRequest) -> dict[st
     from fastseg.evaluate import confusion_of
     from fastseg.methods import parse_size
     from fastseg.metrics import scores
-    from fastseg.stop import Watched
+    from fastseg.stop import Watched, WatchedFrames
 
     alone = state.group.world == 1  # several processes stop together, after the evaluation
-    mine = Watched(validation, stop) if alone else Few(validation, state.group.share(len(validation)))
+    measured = hasattr(validation, "depth")
+    share = () if alone else state.group.share(len(validation))
+    watch, few = (WatchedFrames, FewFrames) if measured else (Watched, Few)
+    mine: LabelledImages = watch(validation, stop) if alone else few(validation, share)
     if isinstance(state.method, Classify):
         with state.best(), state.autocast():
             ranked = state.group.total_counts(state.method.ranked(state.net, mine, state.normalisation))

@@ -30,6 +30,7 @@ class Transfer:
     matched     copied into the network
     missing     in the network, with nothing to copy from (the classifier always is)
     reshaped    in both, of different shapes: left as initialised
+    resized     a vision transformer's positions, copied onto a grid of another size
     dropped     in the source alone (its classifier always is)
     history     what the source itself was started from, and so on, the latest first
     """
@@ -40,13 +41,15 @@ class Transfer:
     reshaped: tuple[str, ...]
     dropped: tuple[str, ...]
     history: tuple[str, ...] = ()
+    resized: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
     def kinds(self) -> dict[str, tuple[str, ...]]:
         """The names by what became of them."""
-        return {"matched": self.matched, "missing": self.missing, "reshaped": self.reshaped, "dropped": self.dropped}
+        kinds = ("matched", "resized", "missing", "reshaped", "dropped")
+        return {kind: getattr(self, kind) for kind in kinds}
 
     def title(self) -> str:
         """Where the weights came from, and where those came from."""
@@ -91,8 +94,10 @@ def carry(source: Source, target: Mapping[str, Tensor], kept: set[str]) -> Trans
     """What was copied into the tensors of a state dict, those named in `kept` left alone. ValueError: nothing fits."""
     import torch
 
-    spelled = {_plain(name): name for name in source.weights if not name.startswith(FOREIGN)}
-    matched, missing, reshaped = [], [], []
+    from fastseg.nets.position_grids import regridded
+
+    spelled = _spelled(source.weights)
+    matched, missing, reshaped, resized = (list[str]() for _ in range(4))
     used: set[str] = set()
     for name, value in target.items():
         found = name if name in source.weights else spelled.get(_plain(name), "")
@@ -100,14 +105,18 @@ def carry(source: Source, target: Mapping[str, Tensor], kept: set[str]) -> Trans
             missing.append(name)
             continue
         used.add(found)
-        if value.shape != source.weights[found].shape:
+        given = source.weights[found]
+        fitting = given if given.shape == value.shape else regridded(name, given, value)
+        if fitting.shape != value.shape:
             reshaped.append(name)
             continue
-        matched.append(name)
+        (matched if fitting is given else resized).append(name)
         with torch.no_grad():
-            value.copy_(source.weights[found])
+            value.copy_(fitting)
     dropped = tuple(name for name in source.weights if name not in used)
-    report = Transfer(source.name, tuple(matched), tuple(missing), tuple(reshaped), dropped, source.history)
+    report = Transfer(
+        source.name, tuple(matched), tuple(missing), tuple(reshaped), dropped, source.history, tuple(resized)
+    )
     if not any(target[name].ndim for name in matched):
         raise ValueError(
             f"no weight of {source.name} fits the network: {_first(source.weights)} against {_first(target)}"
@@ -116,6 +125,18 @@ def carry(source: Source, target: Mapping[str, Tensor], kept: set[str]) -> Trans
 
 
 FOREIGN = ("decoder.", "segmentation_head.", "fixed.", "a_h.", "a_s.", "net.decoder.", "net.segmentation_head.")
+
+
+DEEPLAB = {"classifier.0.": "decoder.aspp.", "classifier.1.": "decoder.conv.", "classifier.2.": "decoder.bn."}
+
+
+def _spelled(weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """The names of a source's encoder, and of torchvision's DeepLabv3 decoder, by what they are called everywhere."""
+    found = {_plain(name): name for name in weights if not name.startswith(FOREIGN)}
+    if "classifier.0.convs.0.0.weight" in weights:
+        for theirs, ours in DEEPLAB.items():
+            found |= {ours + name.removeprefix(theirs): name for name in weights if name.startswith(theirs)}
+    return found
 
 
 def _plain(name: str) -> str:
@@ -135,7 +156,7 @@ class TransferMap:
     """Say which weights of a source would go into a network; changes nothing.
 
     command   map, the one command
-    source    a checkpoint folder, a .safetensors or .pth file, timm:NAME
+    source    a checkpoint folder, a .safetensors or .pth file, timm:NAME, torchvision:NAME
     network   decoder/encoder, or a checkpoint folder whose network is meant
     part      all but the classifier, or the encoder alone
     classes   of the network, where `network` is a name

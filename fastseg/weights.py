@@ -1,4 +1,4 @@
-"""Weights to start from, wherever they lie: a checkpoint, a weights file, or what timm publishes."""
+"""Weights to start from, wherever they lie: a checkpoint, a weights file, what timm or torchvision publishes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastseg.checkpoint import Checkpoint
 from fastseg.data.augment import IMAGENET, Normalisation
 from fastseg.tensors import Tensor
 
-TIMM = "timm:"
+TIMM, TORCHVISION = "timm:", "torchvision:"
 SAVED = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 WITHIN = ("state_dict", "model", "model_state_dict", "teacher")  # where training scripts keep the state dict
 CONFIG = "config.json"  # timm's, beside the weights that it saved
@@ -42,11 +43,15 @@ def read_source(name: str) -> Source:
     FILE.safetensors, FILE.pth  a state dict (a .pth is read without running any code in it); its normalisation is the
                                 one that `fastseg export` wrote into the file, or timm's config.json beside it, if any
     timm:NAME                   timm's published weights of an encoder, which may be downloaded
+    torchvision:NAME            torchvision's newest of a network, likewise; NAME.WEIGHTS others of its, as in
+                                resnet50.IMAGENET1K_V1; deeplabv3_resnet50 has COCO's
 
     ValueError: nothing of the kind, a damaged file, or a download that failed.
     """
     if name.startswith(TIMM):
         return _published(name)
+    if name.startswith(TORCHVISION):
+        return _torchvision(name)
     path = Path(name)
     trained = (path / "checkpoint.json").is_file() or any(path.glob("checkpoint-*"))
     if not trained and (path / CONFIG).is_file() and (path / "model.safetensors").is_file():
@@ -57,8 +62,20 @@ def read_source(name: str) -> Source:
         found = load(path)
         return Source(str(found.path), found.weights, found.record.normalisation, history(found.record.config))
     if not path.is_file():
-        raise ValueError(f"--init-from {name}: no such checkpoint folder or weights file (or timm:NAME)")
+        raise ValueError(
+            f"--init-from {name}: no such checkpoint folder or weights file (or timm:NAME, torchvision:NAME)"
+        )
     return Source(name, _state_dict(path), _stated(path))
+
+
+def read_run(name: str, option: str) -> Checkpoint:
+    """The checkpoint in a folder, see `fastseg.checkpoint.load`; ValueError naming the option when there is none."""
+    from fastseg.checkpoint import CheckpointError, load
+
+    try:
+        return load(Path(name))
+    except CheckpointError as error:
+        raise ValueError(f"{option}: {error}") from error
 
 
 def history(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -68,7 +85,7 @@ def history(config: Mapping[str, Any]) -> tuple[str, ...]:
     names: list[str] = []
     while (name := str(config.get("init_from") or "")) and len(names) < LONGEST:
         names.append(name)
-        if name.startswith(TIMM) or not Path(name).is_dir():
+        if name.startswith((TIMM, TORCHVISION)) or not Path(name).is_dir():
             break
         try:
             config = load(Path(name)).record.config
@@ -117,12 +134,41 @@ def _published(name: str) -> Source:
     try:
         model = timm.create_model(encoder, pretrained=True)
     except Exception as error:  # a download fails in as many ways as there are networks
-        cause = str(error).strip().splitlines() or [type(error).__name__]
-        hint = "without a network, name a .safetensors or .pth file of them"
-        raise ValueError(f"timm's weights of {encoder} could not be had ({cause[0].rstrip('.')}); {hint}") from error
+        raise _not_had("timm", encoder, error) from error
     published: Any = model.pretrained_cfg
     mean, std = (tuple(published.get(key, default)) for key, default in vars(IMAGENET).items())
     return Source(name, model.state_dict(), Normalisation(mean, std))
+
+
+def _torchvision(name: str) -> Source:
+    from torchvision import models
+
+    net, _, which = name.removeprefix(TORCHVISION).partition(".")
+    try:
+        known: Any = models.get_model_weights(net)
+        chosen: Any = known[which] if which else known.DEFAULT
+    except (ValueError, KeyError) as error:
+        from fastseg.nets import unknown
+
+        if net in models.list_models():
+            raise ValueError(
+                unknown(f"weights of torchvision's {net}", which, [each.name for each in known])
+            ) from error
+        raise ValueError(unknown("torchvision network", net, models.list_models())) from error
+    try:
+        weights = chosen.get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
+    except Exception as error:
+        raise _not_had("torchvision", net, error) from error
+    looks: Any = chosen.transforms()
+    mean, std = (tuple(getattr(looks, key, default)) for key, default in vars(IMAGENET).items())
+    return Source(name, weights, Normalisation(mean, std))
+
+
+def _not_had(publisher: str, net: str, error: Exception) -> ValueError:
+    """The sentence for a download that failed."""
+    cause = str(error).strip().splitlines() or [type(error).__name__]
+    hint = "without a network, name a .safetensors or .pth file of them"
+    return ValueError(f"{publisher}'s weights of {net} could not be had ({cause[0].rstrip('.')}); {hint}")
 
 
 def _state_dict(path: Path) -> dict[str, Tensor]:

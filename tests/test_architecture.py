@@ -123,7 +123,7 @@ def test_a_method_has_its_test() -> None:
     stems = [
         path.stem
         for path in (ROOT / "fastseg/methods").glob("*.py")
-        if path.stem in {"hn", "segment", "classify", "monodepth", "pssl"}
+        if path.stem in {"hn", "segment", "classify", "monodepth", "structure", "gating", "pssl"}
     ]
     missing = [room.format(stem) for stem in stems for room in METHOD_ROOMS if not (ROOT / room.format(stem)).exists()]
     assert not missing
@@ -231,7 +231,12 @@ def test_import_fastseg_loads_neither_torch_nor_kernels() -> None:
         "train classify",
         "train monodepth",
         "train pssl",
+        "train label-autoencoder",
+        "analyse",
+        "train gating",
         "evaluate",
+        "predict",
+        "export",
         "view",
         "doctor",
     ],

@@ -32,6 +32,7 @@ class Options:
     fast: bool = True
     name: str | None = None
     crop: tuple[int, ...] = ()
+    kinds: tuple[str, ...] = ()
 
 
 def _run(*words: str, positional: tuple[str, ...] = ("out",)) -> tuple[int, list[Options]]:
@@ -48,6 +49,7 @@ def test_flags_fill_the_dataclass_with_either_spelling() -> None:
     words = ["here", "--max-reject", "0.25", "--workers=-1", "--no-fast", "--crop", "[3, 4]", "--name", "5"]
     assert _run(*words) == (0, [Options(Path("here"), 0.25, -1, fast=False, name="5", crop=(3, 4))])
     assert _run("here", "--crop", "3,4")[1] == _run("here", "--crop=[3, 4]")[1] == [Options(Path("here"), crop=(3, 4))]
+    assert _run("here", "--kinds", "no,7, a b")[1] == [Options(Path("here"), kinds=("no", "7", "a b"))]
     assert _run("--max_reject", "0.25", "here")[1] == [Options(Path("here"), 0.25)]
     assert _run("--fast", "here")[1] == _run("--fast", "true", "here")[1] == [Options(Path("here"))]
     assert _run("here", "--fast=false")[1] == [Options(Path("here"), fast=False)]

@@ -106,6 +106,13 @@ def test_a_cell_for_every_variant_number_of_images_and_seed(tmp_path: Path, root
         (lambda v: v["pretrain"][0].update(labels=[{"root": "r"}]), "labels take reader and root"),
         (lambda v: v["pretrain"][0]["fields"].update(foo=1), "pretrain hn: unknown key 'foo'"),
         (lambda v: v["pretrain"][0].update(labels=[], fields={"root": "none"}), "no label shards"),
+        (lambda v: v["pretrain"][0].update(method="depth"), "pretrain hn: method is one of hn, segment,"),
+        (lambda v: v["pretrain"][0].update(method="monodepth"), "labels are of method hn; monodepth takes none"),
+        (lambda v: v["pretrain"][0].update(method="monodepth", labels=[]), "pretrain hn: option"),
+        (lambda v: v["pretrain"][0].update(method="monodepth", labels=[], fields={"root": "no"}),
+         "no: "),
+        (lambda v: v.update(order=["scratch", "other"]), "order lists two or more of the variants"),
+        (lambda v: v.update(order=["scratch"]), "each once; got ['scratch']"),
         (lambda v: v["segment"].update(network="linknet/resnet7"), "resnet7"),
         (lambda v: v["variants"][1]["transfer"].update(freeze=99), "variant frozen: freeze must lie between"),
         (lambda v: v["segment"].update(optim={"lr": "search"}) or v["segment"]["loop"].update(eval_split="test"),
@@ -279,6 +286,44 @@ def test_one_command_trains_and_reports(tmp_path: Path, root: Path, capsys: pyte
     record = json.loads((tmp_path / "out/study.json").read_text())
     assert record["rows"][0] == json.loads(first)["rows"][0] and len(record["rows"]) == 2
     assert (tmp_path / "out/cells/encoder-4-0/transfer.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+def test_depth_from_video_goes_over_in_every_way_of_the_paper(tmp_path: Path, root: Path) -> None:
+    import torch
+
+    from fastseg.checkpoint import load
+
+    (tmp_path / "rooms.json").write_text('{"seed": 4, "count": 6, "height": 64, "width": 96, "views": 6}')
+    tiny, frozen = "skip/mobilenetv3_small_050", {"freeze": -1}
+    depth = {
+        "supervision": "video", "root": str(tmp_path), "network": tiny, "size": "64x96", "batch": 2, "steps": 2,
+        "clips": {"source": "rooms"}, "loop": {"workers": 0},
+    }  # fmt: skip
+    ways = {
+        "whole": {},
+        "encoder": {"transfer": {"mode": "encoder"}},
+        "frozen": {"transfer": frozen},
+        "other": {"transfer": {"mode": "encoder"}, "fields": {"network": "unet/mobilenetv3_small_050"}},
+    }
+    stage = {"name": "depth", "method": "monodepth", "fields": depth}
+    changed = {"pretrain": [stage], "seeds": [0], "order": ["whole", "frozen"]}
+    changed |= {"variants": [{"name": name, "init": "pretrain:depth", **way} for name, way in ways.items()]}
+    path, out = tmp_path / "study.yaml", tmp_path / "out"
+    path.write_text(yaml.safe_dump(_values(root, lambda v: v["segment"].update(network=tiny)) | changed))
+    assert cli([str(path), "--out", str(out)]) == 0
+    moved = {name: json.loads((out / f"cells/{name}-2-0/transfer.json").read_text())["matched"] for name in ways}
+    encoder = {name for name in moved["whole"] if name.startswith("encoder.")}
+    assert set(moved["encoder"]) == encoder == set(moved["other"]) and set(moved["frozen"]) == set(moved["whole"])
+    assert any(name.startswith("decoder.") for name in moved["whole"])
+    learned = load(out / "pretrain/depth/run").weights
+    kept = {name: load(out / f"cells/{name}-2-0").weights for name in ("whole", "frozen")}
+    changed_by = {
+        name: any(not torch.equal(found[key], learned[key]) for key in encoder) for name, found in kept.items()
+    }
+    assert changed_by == {"whole": True, "frozen": False}
+    assert [each["images"] for each in json.loads((out / "study.json").read_text())["order"]] == [2, 4]
 
 
 def test_a_task_is_a_program_of_this_library() -> None:

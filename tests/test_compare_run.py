@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastseg import compare_run
+from fastseg import compare_order, compare_run
 from fastseg.charts import Curve, alone, curves
-from fastseg.compare_plan import Plan, Task
-from fastseg.compare_report import report, rows_of, summaries
+from fastseg.compare_fork import forked
+from fastseg.compare_plan import TRAIN, Plan, Task
+from fastseg.compare_report import Summary, report, rows_of, summaries
 from fastseg.compare_run import run_plan
 from fastseg.compare_search import Choice, choose, grid
 from fastseg.compare_study import Study, Variant
@@ -154,6 +155,62 @@ def test_a_signal_twice_at_once_is_one_request(monkeypatch: pytest.MonkeyPatch) 
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+class Trainings(Tasks):
+    """A plan of trainings that cannot be: their configuration is unknown to `fastseg train`."""
+
+    def tasks(self) -> Any:
+        return iter([Task(f"t{k}", (TRAIN, "segment"), {"k": k, "out": "o"}) for k in range(self.count)])
+
+
+@pytest.mark.torch
+def test_a_training_is_forked_and_what_it_says_is_kept(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_plan(Trainings(tmp_path, 2), jobs=1, threads=1) == 2
+    assert "t0 ended with exit code 2: fastseg train segment: " in capfd.readouterr().err
+    assert "unknown key" in (tmp_path / "tasks/t0.txt").read_text()
+
+
+@pytest.mark.torch
+def test_a_forked_program_holds_the_lock_and_can_be_ended(tmp_path: Path) -> None:
+    lock = compare_run.held(tmp_path / "study.lock")
+    environment = {"OMP_NUM_THREADS": "1", "SAID": str(tmp_path / "said")}
+    found = forked(("tests.sleeping",), tmp_path / "log", environment, lock.fileno())
+    lock.close()
+    while not (tmp_path / "said").exists():
+        assert found.poll() is None, (tmp_path / "log").read_text()
+        time.sleep(0.05)
+    with pytest.raises(ValueError, match="a task of an earlier run still is"):
+        compare_run.held(tmp_path / "study.lock")
+    found.send_signal(signal.SIGTERM)
+    assert found.wait() == found.returncode == -signal.SIGTERM
+    found.send_signal(signal.SIGTERM)
+    compare_run.held(tmp_path / "study.lock").close()
+
+
+ORDER = ["a", "b", "c"]
+
+
+def _found(images: int, **scores: list[float]) -> list[Summary]:
+    rows = {name: [{"seed": seed, "miou": miou} for seed, miou in enumerate(found)] for name, found in scores.items()}
+    return [Summary(name, images, found, rows["a"]) for name, found in rows.items()]
+
+
+def test_the_stated_order_holds_where_every_mean_falls() -> None:
+    found = [*_found(8, a=[0.4, 0.6], b=[0.45, 0.35], c=[0.2, 0.3]), *_found(16, a=[0.4], b=[0.3], c=[0.31])]
+    orders = compare_order.compared(ORDER, found)
+    assert [(each["images"], each["holds"]) for each in orders] == [(8, True), (16, False)]
+    assert orders[0]["pairs"][0]["gains"] == pytest.approx([-5, 25]), "seed against the same seed"
+    assert compare_order.lines(orders)[0] == ["8", "a", "b", "+10.0 +- 21.2", "1 of 2"]
+    said = compare_order.verdict(ORDER, orders)
+    assert said == "The order a > b > c (mean mIoU) holds with 8 images and fails with 16."
+
+
+def test_an_order_is_told_only_where_all_its_variants_are_trained() -> None:
+    assert compare_order.compared(ORDER, _found(8, a=[0.4], b=[0.5])) == []
+    assert compare_order.verdict(ORDER, []).endswith("cannot be told yet.")
+    failed = compare_order.compared(ORDER, [*_found(8, a=[0.1], b=[0.2], c=[0.3]), *_found(9, a=[0.1], b=[0.2], c=[0])])
+    assert compare_order.verdict(ORDER, failed).endswith("fails with 8 and 9 images.")
+
+
 @pytest.fixture
 def done(tmp_path: Path) -> Plan:
     """A study of two variants, two numbers of images and two seeds, all trained: the second is ahead by 0.1."""
@@ -190,7 +247,7 @@ def test_study_json_holds_what_was_promised(done: Plan, capsys: pytest.CaptureFi
     found = json.loads((done.out / "study.json").read_text())
     assert list(found) == ["protocol", "machine", "versions", "date", "rows"]
     assert len(found["rows"]) == 8
-    keys = ["variant", "seed", "fraction", "miou", "global_accuracy", "class_accuracy", "curve"]
+    keys = ["variant", "seed", "images", "fraction", "miou", "global_accuracy", "class_accuracy", "curve"]
     assert all(list(row) == keys for row in found["rows"])
     half, whole = found["rows"][0], found["rows"][2]
     assert (half["variant"], half["seed"], half["fraction"], whole["fraction"]) == ("a", 0, 0.5, 1.0)

@@ -16,7 +16,7 @@ from fastseg.checkpoint import Record, load, save
 from fastseg.data.augment import UNIT
 from fastseg.evaluate import cli
 from fastseg.evaluate_depth import measured_depth
-from fastseg.inference import restored
+from fastseg.inference import check_labels_pixels, restored
 from fastseg.inference_depth import depth_alone, depth_limits, depths
 from fastseg.metrics_depth import DepthSums
 from fastseg.nets import build_network
@@ -119,6 +119,13 @@ def test_the_program_scores_frames_with_median_scaling_for_video(
     assert "median scaling" in said and "abs rel" in said and "mean over" in said
     assert cli([*words, "--json", str(file), "--depth.scaling", "none", "--depth.crop", "garg"]) == 0
     assert json.loads(file.read_text())["pixels"] < found["pixels"] and "no scaling" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("kind", "does"), [("flow", "predicts optical flow"), ("inpaint", "restores pictures")])
+def test_networks_of_other_pretraining_label_nothing(kind: str, does: str, tmp_path: Path) -> None:
+    found = load(_saved(tmp_path, replace(RECORD, network=f"{kind}/skip/mobilenetv3_small_050")))
+    with pytest.raises(ValueError, match=f"its network {does} .*, and here pixels are to be labelled"):
+        check_labels_pixels(found)
 
 
 def test_what_does_not_go_together_is_one_sentence(

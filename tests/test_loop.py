@@ -134,6 +134,7 @@ def test_inside_the_running_mean_the_network_has_it_and_afterwards_its_own() -> 
 def test_the_step_schedule_falls_at_its_steps_after_a_warm_up() -> None:
     config = OptimConfig(lr=1.0, schedule="step", step_at=(4, 6), step_factor=0.1, warmup=2)
     assert [rate(step, 8, config) for step in range(8)] == pytest.approx([0.5, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert [rate(step, 8, replace(config, step_at=())) for step in (2, 5, 6, 7)] == pytest.approx([1, 1, 0.1, 0.1])
 
 
 @pytest.mark.parametrize("network", ["segnet/vgg11_bn", NETWORK, "unet/resnet18", "dpt/vit_tiny_patch16_224"])
@@ -179,7 +180,6 @@ def test_class_weights_change_the_loss() -> None:
         ({"ema": 1.0}, r"optim.ema must lie in \[0, 1\)"),
         ({"layer_decay": 0.0}, r"optim.layer_decay must lie in \(0, 1\]"),
         ({"accumulate": 0}, "optim.accumulate must be at least 1"),
-        ({"schedule": "step"}, "optim.step_at goes with optim.schedule step"),
         ({"step_at": (3,)}, "optim.step_at goes with optim.schedule step"),
         ({"schedule": "step", "step_at": (6, 3)}, "must be rising, positive steps"),
         ({"warmup": -1}, "optim.warmup must not be negative"),

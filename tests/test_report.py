@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
-from fastseg.charts import Curve, curves, histogram, pyramid, up_arrow
+from fastseg.charts import Curve, curves, histogram, pyramid, scatter, up_arrow
 from fastseg.frames import Camera
 from fastseg.pictures import (
     IGNORE_COLOUR,
@@ -154,3 +154,14 @@ def test_no_horizon_is_drawn_where_there_is_none() -> None:
     camera = Camera(60.0, 60.0, 31.5, 23.5, 48, 64)
     down = up_arrow(np.array([0.0, -0.2, -0.98]), 48, 64, camera)
     assert "stroke-dasharray" not in down and "stroke-dasharray" not in up_arrow(np.array([0, -1.0, 0]), 48, 64)
+
+
+def test_a_scatter_has_a_circle_a_point_within_its_axes_and_one_in_the_legend() -> None:
+    clouds = [Curve(f"way {k}", "#123456", np.array([[50.0 + k, 20.0], [60.0, 30.0 - k]])) for k in range(8)]
+    found = str(scatter(clouds, "mIoU against accuracy", "accuracy %", "mIoU %"))
+    circles = np.array(re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', found), float)
+    assert len(circles) == 8 * 3
+    inside = circles.reshape(8, 3, 2)[:, 1:].reshape(-1, 2)
+    assert inside[:, 0].min() > 48 and inside[:, 0].max() < 544
+    assert inside[:, 1].min() > 66 + 15 and inside[:, 1].max() < 262 + 15
+    assert 'viewBox="0 0 560 315"' in found and "no values" in scatter([], "t", "x", "y")

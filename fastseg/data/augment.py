@@ -96,8 +96,8 @@ NOTHING = AugmentConfig(flip=0.0, min_scale=1.0, max_scale=1.0, jitter=0.0)
 class Augmented(NamedTuple):
     """image (3, h, w) uint8, label (h, w) uint8; depth (h, w) float32 metres, 0 = none; camera (4,) float64.
 
-    camera holds fx, fy, cx, cy in pixels of the result. Of a clip, sources (S, 3, h, w) uint8 and poses (S, 4, 4)
-    float32 T_source_target. What was not given is None.
+    camera holds fx, fy, cx, cy in pixels of the result. Of a clip, sources (S, 3, h, w) uint8, poses (S, 4, 4) float32
+    T_source_target, and extent (2,) float64, see `Placement.extent`. What was not given is None.
     """
 
     image: Tensor
@@ -106,6 +106,7 @@ class Augmented(NamedTuple):
     camera: Tensor | None
     sources: Tensor | None = None
     poses: Tensor | None = None
+    extent: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,8 @@ def augment_clip(
     change = Change.drawn(label.shape, size, config, key, camera)
     seen = torch.stack([change.colour(source) for source in sources])
     found = augment(image, label, size, config, key, None, camera)
-    return found._replace(sources=seen, poses=None if poses is None else change.poses(poses))
+    extent = torch.tensor(change.where.extent, dtype=torch.float64)
+    return found._replace(sources=seen, poses=None if poses is None else change.poses(poses), extent=extent)
 
 
 def _whole(found: Augmented, number: int) -> Augmented:

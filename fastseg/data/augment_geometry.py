@@ -84,6 +84,12 @@ class Placement:
     def middle(self) -> npt.NDArray[np.float64]:
         return np.array([(self.columns.source - 1) / 2, (self.rows.source - 1) / 2])
 
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Pixels of the result that the source's whole width and height take; the width negative where mirrored."""
+        width, height = (axis.zoom * axis.source for axis in (self.columns, self.rows))
+        return (-width if self.flip else width), height
+
     @cached_property
     def behind(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """(u, v) of the source behind each pixel of the result before the mirror, (h, w) each."""

@@ -30,6 +30,8 @@ class Scene(NamedTuple):
     camera      (N, 4) float64 fx, fy, cx, cy of each image as it is here, NaN where it is not known
     sources     (N, S, 3, H, W) uint8, of clips: frames that see the same scene from elsewhere
     poses       (N, S, 4, 4) float32 T_source_target, of clips whose poses are known
+    extent      (N, 2) float64 pixels of each image that its picture's whole width and height take, of clips; the width
+                negative where the image is mirrored
     """
 
     images: Tensor
@@ -37,6 +39,7 @@ class Scene(NamedTuple):
     camera: Tensor | None = None
     sources: Tensor | None = None
     poses: Tensor | None = None
+    extent: Tensor | None = None
 
     def parts(self, count: int, device: Any) -> list[Scene]:
         """The scene in `count` parts, one after the other, on a device."""
@@ -50,7 +53,7 @@ class Scene(NamedTuple):
 class Batch:
     """images (N, 3, H, W) uint8, labels (N, H, W) uint8 or, of whole images, (N,) int64, and their ids.
 
-    depth, camera, sources, poses   as in `Scene`
+    depth, camera, sources, poses, extent   as in `Scene`
     """
 
     images: Tensor
@@ -62,11 +65,12 @@ class Batch:
     camera: Tensor | None = None
     sources: Tensor | None = None
     poses: Tensor | None = None
+    extent: Tensor | None = None
 
     @property
     def scene(self) -> Scene:
         """What is known beside the labels."""
-        return Scene(self.images, self.depth, self.camera, self.sources, self.poses)
+        return Scene(self.images, self.depth, self.camera, self.sources, self.poses, self.extent)
 
 
 @dataclass(frozen=True)
@@ -186,6 +190,7 @@ class _Rows(NamedTuple):
     camera: Tensor | None
     sources: Tensor | None
     poses: Tensor | None
+    extent: Tensor | None
     ids: tuple[str, ...]
 
 
@@ -194,8 +199,8 @@ def _collected(read: Generator[_Rows | Exception, None, None], start: int, per_e
         for step, found in enumerate(read, start):
             if isinstance(found, Exception):
                 raise found
-            images, labels, depth, camera, sources, poses, ids = found
-            yield Batch(images, labels, ids, step, step // per_epoch, depth, camera, sources, poses)
+            images, labels, *scene, ids = found
+            yield Batch(images, labels, ids, step, step // per_epoch, *scene)
 
 
 def _stacked(found: list[tuple[Augmented, str] | Exception]) -> _Rows | Exception:
@@ -206,14 +211,16 @@ def _stacked(found: list[tuple[Augmented, str] | Exception]) -> _Rows | Exceptio
         if isinstance(each, Exception):
             return each
     examples, ids = zip(*cast("list[tuple[Augmented, str]]", found), strict=True)
-    images, labels, depth, cameras, sources, poses = zip(*examples, strict=True)
+    images, labels, depth, cameras, sources, poses, extents = zip(*examples, strict=True)
     if len({len(each) for each in sources if each is not None}) > 1:
         return ValueError(f"all clips must have the same number of source frames; not so {', '.join(ids)}")
     unknown = torch.full((4,), float("nan"), dtype=torch.float64)
     asked = depth[0] is not None or sources[0] is not None
     camera = torch.stack([unknown if each is None else each for each in cameras]) if asked else None
-    metres, seen, moved = (None if each[0] is None else torch.stack(each) for each in (depth, sources, poses))
-    return _Rows(torch.stack(images), torch.stack(labels), metres, camera, seen, moved, ids)
+    metres, seen, moved, extent = (
+        None if each[0] is None else torch.stack(each) for each in (depth, sources, poses, extents)
+    )
+    return _Rows(torch.stack(images), torch.stack(labels), metres, camera, seen, moved, extent, ids)
 
 
 @dataclass(frozen=True)

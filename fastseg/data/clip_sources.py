@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, assert_never
 
+from fastseg.data.checks import is_folder
 from fastseg.data.cityscapes_clips import CityscapesClips
 from fastseg.data.clip_plan import ClipPlan
 from fastseg.data.clips import RecordedClips
@@ -17,7 +18,7 @@ from fastseg.data.room_clips import RoomClips
 from fastseg.data.sensor_clips import SensorClips
 from fastseg.data.sources import Reader, open_source, read_rooms
 from fastseg.data.stereo_clips import StereoClips
-from fastseg.data.video_clips import VideoClips
+from fastseg.data.video_clips import ENDINGS, VideoClips
 from fastseg.frames import Clips, DepthClips
 
 ClipSource = Literal["folder", "video", "kitti-odometry", "kitti-raw", "cityscapes", "stereo", "rooms", "frames"]
@@ -58,6 +59,8 @@ def open_clips(
     for option, value in given.items():
         if value is not None and option not in CLIPS_TAKE[name]:
             raise ValueError(f"clips {name} take no {option}; got {value}")
+    if name != "video" and str(root).lower().endswith(ENDINGS) and not is_folder(place(root)):
+        raise ValueError(f"{root}: expected a folder, as clips {name} are; a video file is clips video")
     if not min_motion >= 0:
         raise ValueError(f"min_motion must be 0 or above; got {min_motion}")
     clips = _opened(name, root, plan, intrinsics, cameras or "colour", split, reader or "folder")

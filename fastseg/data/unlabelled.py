@@ -21,6 +21,7 @@ class ClipImages:
     def __init__(self, clips: Clips) -> None:
         self._clips = clips
         self.metadata: Mapping[str, Any] = getattr(clips, "metadata", {})
+        self.start: Camera | None = getattr(clips, "start", None)  # of a camera that is to be learned
 
     def ids(self) -> list[str]:
         return self._clips.ids()

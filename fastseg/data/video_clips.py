@@ -11,6 +11,7 @@ run. A clip then costs decoding from the key frame before it: for shuffled epoch
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ OPEN_FILMS = 4
 class VideoClips(RecordedClips):
     """A Clips over one video or a folder of them; an id is FILE/NNNNNN, the frame's number in the file.
 
-    intrinsics: see `read_lens`. It has no poses. A copy in another process opens the files for itself.
+    intrinsics: see `read_lens`. It has no poses. A copy in another process, a forked one too, opens the files for
+    itself.
     """
 
     def __init__(self, root: Path | str, plan: ClipPlan | None = None, intrinsics: Path | str | None = None) -> None:
@@ -46,6 +48,7 @@ class VideoClips(RecordedClips):
             raise FileNotFoundError(f"{path}: expected a video file, or a folder of them; {holding(self.root)}")
         self._films: dict[str, FilmIndex] = {name: indexed(self.root / name) for name in names}
         self._open: OrderedDict[str, Film] = OrderedDict()
+        self._inherited, self._process = self._open, os.getpid()
         self._lens = lens
         first = self._films[names[0]].size
         for name, film in self._films.items():
@@ -55,10 +58,12 @@ class VideoClips(RecordedClips):
         super().__init__(self.root, recordings, plan or ClipPlan())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_open": OrderedDict()}
+        return {**vars(self), "_open": OrderedDict(), "_inherited": OrderedDict()}
 
     def picture(self, name: str) -> Color:
         file, _, number = name.rpartition("/")
+        if self._process != os.getpid():  # forked: the decoders' threads stayed behind, and closing would wait for them
+            self._inherited, self._open, self._process = self._open, OrderedDict(), os.getpid()
         if file not in self._open:
             try:
                 self._open[file] = Film(self.root / file)

@@ -11,11 +11,14 @@ from typing import ClassVar, Literal, Protocol
 from fastseg.data.augment import Normalisation
 from fastseg.data.batches import Batch, Scene
 from fastseg.frames import LabelledImages
-from fastseg.methods.settings import LoopConfig, OptimConfig
+from fastseg.methods.settings import LoopConfig, OptimConfig, RegulariserConfig
 from fastseg.tensors import Module, Tensor
 from fastseg.transfer import Transfer
 
-__all__ = ["LoopConfig", "Method", "OptimConfig", "Start", "TransferConfig", "check_training", "parse_size"]
+__all__ = [
+    "LoopConfig", "Method", "OptimConfig", "RegulariserConfig", "Start", "TransferConfig", "check_training",
+    "parse_size",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,16 @@ class TransferConfig:
 
 @dataclass(frozen=True)
 class Start:
-    """A network as training begins, its name, what it subtracts and divides by, and where its weights came from."""
+    """A network as training begins, its name, what it subtracts and divides by, and where its weights came from.
+
+    class_names   the classes that its labels must have, in order; empty = any
+    """
 
     net: Module
     network: str
     normalisation: Normalisation
     transfer: Transfer | None
+    class_names: tuple[str, ...] = ()
 
 
 class Method(Protocol):

@@ -31,7 +31,8 @@ class Classify:
     size        HEIGHTxWIDTH that images are resized to
     steps       in all, those of a resumed run included
     batch       images a step
-    init_from   weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME; empty = random
+    init_from   weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME or
+                torchvision:NAME; empty = random
     resume      go on from the last good checkpoint in `out`
     seed        of everything random: weights, order, augmentation, dropout
     """

@@ -14,6 +14,10 @@ def cross_entropy(net: Module, images: Tensor, labels: Tensor, weight: Tensor | 
 
     images  (N, 3, H, W) float32, normalised; labels (N, H, W) integer, 255 = ignore; weight (classes,) or None
     """
-    found, auxiliary = scored(net, images)
+    return two_classifiers(*scored(net, images), labels, weight)
+
+
+def two_classifiers(found: Tensor, auxiliary: Tensor | None, labels: Tensor, weight: Tensor | None) -> Tensor:
+    """The same of logits (N, classes, H, W) that were computed already."""
     loss = segmentation_loss(found, labels, weight)
     return loss if auxiliary is None else loss + AUXILIARY * segmentation_loss(auxiliary, labels, weight)

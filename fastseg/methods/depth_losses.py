@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -10,7 +11,9 @@ from torch.nn import functional
 
 from fastseg.data.batches import Scene
 from fastseg.losses import depth_l1, smoothness
+from fastseg.methods.depth_camera import learned_camera
 from fastseg.nets.depth import depth_of, grown
+from fastseg.nets.pose import inverse
 from fastseg.ops.photometric import Padding, Reduction, Window, photometric_loss
 
 
@@ -49,25 +52,33 @@ def sensor_loss(disparities: list[Tensor], scene: Scene, settings: DepthSettings
 
 
 def clip_loss(
-    disparities: list[Tensor], scene: Scene, labels: Tensor, settings: DepthSettings, pose: nn.Module | None
+    disparities: list[Tensor],
+    scene: Scene,
+    labels: Tensor,
+    settings: DepthSettings,
+    pose: nn.Module | None,
+    offsets: Sequence[int] = (),
+    compare: Callable[..., tuple[Tensor, ...]] = photometric_loss,
 ) -> Tensor:
     """The mean over scales s of  mean_p pe_s(p) + w 2^-s smoothness_s,  a float32 scalar.
 
     pe_s      photometric error of the depth of scale s at full resolution, its mean over the labelled pixels (labels
               (N, H, W), 255 = not seen), 0 where no source frame shows the pixel
-    pose      the network of T_source_target; None = scene.poses are known
+    pose      the network of T_source_target, and of the camera where it has a lens; None = scene.poses are known
+    offsets   of the source frames, see `learned_poses`
+    compare   what finds pe, called as `photometric_loss`
 
     ValueError: a scene without frames, camera or poses.
     """
     if scene.sources is None or scene.camera is None:
         raise ValueError("supervision by video or stereo needs clips: source frames and their camera")
     target, sources = ((each.float() / 255).contiguous() for each in (scene.images, scene.sources))
-    camera = scene.camera.float()
-    poses = known_poses(scene) if pose is None else learned_poses(pose, target, sources)
+    camera = scene.camera.float() if pose is None else learned_camera(pose, scene.camera, scene.extent)
+    poses = known_poses(scene) if pose is None else learned_poses(pose, target, sources, offsets)
     kept = (labels == 0).float()
     terms = []
     for scale, (depth, disparity) in enumerate(zip(_depths(disparities, scene, settings), disparities, strict=True)):
-        error = photometric_loss(
+        error = compare(
             target, sources, depth, camera, poses, ssim=settings.ssim, alpha=settings.alpha,
             padding=settings.padding, reduce=settings.reduce, automask=settings.automask,
         )[0]  # fmt: skip
@@ -84,15 +95,21 @@ def known_poses(scene: Scene) -> Tensor:
     return scene.poses
 
 
-def learned_poses(pose: nn.Module, target: Tensor, sources: Tensor) -> Tensor:
+def learned_poses(pose: nn.Module, target: Tensor, sources: Tensor, offsets: Sequence[int] = ()) -> Tensor:
     """T_source_target (N, S, 4, 4) as the network sees them, all pairs at once.
 
-    target (N, 3, H, W), sources (N, S, 3, H, W) in [0, 1]
+    target (N, 3, H, W), sources (N, S, 3, H, W) in [0, 1]. Of a source frame before the target (offset < 0) it is shown
+    the source first and its motion is inverted: it always sees two frames in order of time, so that a camera which
+    goes forward, as a car's does, need not be told from one that goes back before anything else can be learned.
     """
     images, frames = sources.shape[:2]
     again = target[:, None].expand(-1, frames, -1, -1, -1)
-    found: Tensor = pose(again.flatten(0, 1), sources.flatten(0, 1))
-    return found.reshape(images, frames, 4, 4)
+    before = torch.tensor([offset < 0 for offset in offsets] or [False] * frames, device=sources.device)
+    turned = before[None, :, None, None, None]
+    first, second = torch.where(turned, sources, again), torch.where(turned, again, sources)
+    found: Tensor = pose(first.flatten(0, 1), second.flatten(0, 1))
+    found = found.reshape(images, frames, 4, 4)
+    return torch.where(before[None, :, None, None], inverse(found), found)
 
 
 def _depths(disparities: list[Tensor], scene: Scene, settings: DepthSettings) -> list[Tensor]:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from fastseg.data.augment import AugmentConfig
 from fastseg.data.batches import Batch, Recipe, Scene, batches
 from fastseg.frames import LabelledImages
-from fastseg.methods import LoopConfig, OptimConfig, Start, check_training, parse_size
+from fastseg.methods import LoopConfig, OptimConfig, RegulariserConfig, Start, check_training, parse_size
 from fastseg.tensors import Module, Tensor
 
 
@@ -26,8 +26,10 @@ class HN:
     size        HEIGHTxWIDTH that images and labels are resized to
     steps       in all, those of a resumed run included
     batch       images a step
-    init_from   weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME; empty = random
+    init_from   weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME or
+                torchvision:NAME; empty = random
     resume      go on from the last good checkpoint in `out`
+    regulariser a second branch of training alone, through an autoencoder of label maps
     seed        of everything random: weights, order, augmentation, dropout
     """
 
@@ -46,6 +48,7 @@ class HN:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
+    regulariser: RegulariserConfig = field(default_factory=RegulariserConfig)
 
     def __post_init__(self) -> None:
         check_training(self.steps, self.batch, self.optim)
@@ -65,9 +68,11 @@ class HN:
 
     def build(self, classes: int) -> Start:
         """The network with one output for each pair of a normal bin and a height bin."""
+        from fastseg.methods.regulariser import regularised
         from fastseg.methods.start import start
 
-        return start(self.network, classes, self.seed, self.init_from)
+        begun = start(self.network, classes, self.seed, self.init_from)
+        return regularised(begun, self.regulariser, classes, parse_size(self.size), self.seed)
 
     def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """The batches of steps start .. steps - 1: this rank's rows of each."""
@@ -77,7 +82,7 @@ class HN:
     def loss(
         self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Scene | None = None
     ) -> Tensor:
-        """Softmax cross-entropy over the pixels with a label."""
-        from fastseg.methods.cross_entropy import cross_entropy
+        """Softmax cross-entropy over the pixels with a label, and the regulariser's loss beside it."""
+        from fastseg.methods.regulariser import regularised_loss
 
-        return cross_entropy(net, images, labels, weight)
+        return regularised_loss(net, images, labels, weight, self.regulariser)

@@ -63,8 +63,9 @@ class ClipConfig:
     offsets     of video and stereo: places of the source frames after the target; empty = [-1,1], or none beside the
                 pair's, or [1] of flow. Those of stereo need known poses
     pair        of stereo: the picture of the other camera is a source frame
-    intrinsics  of folder and video: a file, or fx,fy,cx,cy; empty = what lies beside the pictures. Flow and inpainting
-                need none
+    intrinsics  of folder and video: a file, or fx,fy,cx,cy; empty = what lies beside the pictures. Of any source, when
+                one camera took its video: `learn`, or `learn:START` from a file or fx,fy,cx,cy on; `learn` alone begins
+                at a view of 60 degrees. Flow and inpainting need none
     cameras     of KITTI: colour or grey; empty = colour
     split       of cityscapes and frames; empty = all, or the reader's own
     min_motion  above 0, clips whose camera moves by less than this share of the width are left out
@@ -79,9 +80,16 @@ class ClipConfig:
     split: str = ""
     min_motion: float = 0.0
 
+    @property
+    def learns(self) -> bool:
+        """Whether the camera is to be learned."""
+        from fastseg.data.clip_camera import to_learn
+
+        return to_learn(self.intrinsics)
+
 
 def _optim() -> OptimConfig:
-    return OptimConfig(lr=1e-4, optimizer="adamw", weight_decay=0.0, schedule="step", step_at=(STEPS * 3 // 4,))
+    return OptimConfig(lr=1e-4, optimizer="adamw", weight_decay=0.0, schedule="step")
 
 
 def _augment() -> AugmentConfig:
@@ -106,7 +114,8 @@ class Monodepth:
                   and augment.fit cover is the paper's "cropped"
     steps         in all, those of a resumed run included
     batch         images a step
-    init_from     weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME; empty = random
+    init_from     weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME or
+                  torchvision:NAME; empty = random
     resume        go on from the last good checkpoint in `out`
     seed          of everything random: weights, order, augmentation
     """
@@ -144,9 +153,13 @@ class Monodepth:
                 f"objective {self.objective} learns from the pictures of video alone, without depth or poses: give "
                 f"--supervision video, not {self.supervision}"
             )
+        if self.clips.learns and (self.supervision != "video" or self.augment.rotate):
+            got = f"{self.supervision} and {self.augment.rotate:g}"
+            raise ValueError(f"clips.intrinsics learn goes with supervision video and augment.rotate 0; got {got}")
 
     def examples(self) -> LabelledImages:
         """The clips at `root`, with their depth, poses or neither, as the supervision asks."""
+        from fastseg.data.clip_camera import StartedClips, start_lens
         from fastseg.data.clip_sources import open_clips, with_depth
         from fastseg.data.unlabelled import ClipImages, MeasuredImages
 
@@ -155,16 +168,20 @@ class Monodepth:
         if found.source == "frames":
             given["reader"] = found.reader
         clips = open_clips(found.source, self.root, self._plan(), min_motion=found.min_motion, **given)
+        if found.learns and self.objective == "depth":
+            return ClipImages(StartedClips(clips, start_lens(found.intrinsics)))
         return MeasuredImages(with_depth(clips)) if self.supervision == "sensor" else ClipImages(clips)
 
     def _intrinsics(self) -> str:
-        """What is said of the camera; where nothing is, and nothing need be, that it is not known."""
+        """What its source is told of the camera; where nothing is known, or need be, that it is to be learned."""
         from fastseg.data.clip_camera import LEARN
         from fastseg.data.places import place
 
-        idle = self.objective != "depth" and self.clips.source in ("folder", "video")
-        stated = self.clips.intrinsics or (place(self.root) / "intrinsics.json").is_file()
-        return LEARN if idle and not stated else self.clips.intrinsics
+        found, alone = self.clips, self.clips.source in ("folder", "video")  # the others have theirs
+        if found.learns:
+            return LEARN if alone else ""
+        stated = found.intrinsics or (place(self.root) / "intrinsics.json").is_file()
+        return LEARN if self.objective != "depth" and alone and not stated else found.intrinsics
 
     def _plan(self) -> ClipPlan:
         """Which source frames a target has."""
@@ -182,11 +199,13 @@ class Monodepth:
     def build(self, classes: int) -> Start:
         """The network with its disparity heads and, of video, the network of the camera's motion as its `pose`.
 
-        Of flow, the encoder with a flow decoder; of inpainting, the network with three outputs.
+        Where the camera is to be learned, that one has it. Of flow, the encoder with a flow decoder; of inpainting, the
+        network with three outputs.
         """
         from fastseg.methods.start import start
 
-        depth = "depth-pose" if self.supervision == "video" else "depth"
+        pose = "depth-camera" if self.clips.learns else "depth-pose"
+        depth = pose if self.supervision == "video" else "depth"
         kind = depth if self.objective == "depth" else self.objective
         begun = start(f"{kind}/{self.network}", classes, self.seed, self.init_from)
         if self.objective == "flow":
@@ -238,4 +257,4 @@ class Monodepth:
         if self.supervision == "sensor":
             return sensor_loss(found, scene, self.depth)
         pose = cast(Module, net.pose) if self.supervision == "video" else None
-        return clip_loss(found, scene, labels, self.depth, pose)
+        return clip_loss(found, scene, labels, self.depth, pose, self._plan().offsets)

@@ -14,7 +14,15 @@ from fastseg.data.augment import AugmentConfig
 from fastseg.data.batches import Batch, Recipe, Scene, batches
 from fastseg.data.sources import Labelled
 from fastseg.frames import Camera, LabelledFrames, LabelledImages
-from fastseg.methods import LoopConfig, OptimConfig, Start, TransferConfig, check_training, parse_size
+from fastseg.methods import (
+    LoopConfig,
+    OptimConfig,
+    RegulariserConfig,
+    Start,
+    TransferConfig,
+    check_training,
+    parse_size,
+)
 from fastseg.tensors import Module, Tensor
 
 
@@ -31,9 +39,10 @@ class Segment:
     steps       in all, those of a resumed run included
     batch       images a step
     init_from   weights to start from, all but the classifier: a checkpoint folder, a .safetensors or .pth file,
-                timm:NAME; empty = random
+                timm:NAME or torchvision:NAME; empty = random
     transfer    which weights come over, what stays frozen, cross-stitch
     resume      go on from the last good checkpoint in `out`
+    regulariser a second branch of training alone, through an autoencoder of label maps
     seed        of everything random: weights, order, augmentation, dropout, few-shot choice
     """
 
@@ -54,6 +63,7 @@ class Segment:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
+    regulariser: RegulariserConfig = field(default_factory=RegulariserConfig)
 
     def __post_init__(self) -> None:
         check_training(self.steps, self.batch, self.optim)
@@ -75,9 +85,11 @@ class Segment:
 
     def build(self, classes: int) -> Start:
         """The network with a fresh classifier, the rest from `init_from` as `transfer` says."""
+        from fastseg.methods.regulariser import regularised
         from fastseg.methods.start import start
 
-        return start(self.network, classes, self.seed, self.init_from, self.transfer)
+        begun = start(self.network, classes, self.seed, self.init_from, self.transfer)
+        return regularised(begun, self.regulariser, classes, parse_size(self.size), self.seed)
 
     def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """The batches of steps start .. steps - 1: this rank's rows of each."""
@@ -87,10 +99,10 @@ class Segment:
     def loss(
         self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Scene | None = None
     ) -> Tensor:
-        """Softmax cross-entropy over the pixels with a label."""
-        from fastseg.methods.cross_entropy import cross_entropy
+        """Softmax cross-entropy over the pixels with a label, and the regulariser's loss beside it."""
+        from fastseg.methods.regulariser import regularised_loss
 
-        return cross_entropy(net, images, labels, weight)
+        return regularised_loss(net, images, labels, weight, self.regulariser)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How every method is minimised (OptimConfig) and how its loop runs (LoopConfig)."""
+"""How methods are minimised (OptimConfig), how their loop runs (LoopConfig), what regularises them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ class OptimConfig:
     weight_decay    of every parameter
     schedule        constant; poly: (1 - step / steps)^0.9; cosine: (1 + cos(pi step / steps)) / 2; step: times
                     step_factor at each step of step_at
-    step_at         of the schedule step: the steps before which the rate falls, as in [30000,36000]
+    step_at         of the schedule step: the steps before which the rate falls, as in [30000,36000]; empty = once,
+                    after three quarters of the steps
     step_factor     of the schedule step
     warmup          steps over which the rate first rises linearly
     clip            largest L2 norm of the gradient, 0 = any
@@ -60,7 +61,7 @@ class OptimConfig:
         self._check_steps()
 
     def _check_steps(self) -> None:
-        if (self.schedule == "step") != bool(self.step_at):
+        if self.step_at and self.schedule != "step":
             raise ValueError("optim.step_at goes with optim.schedule step: the steps before which the rate falls")
         if list(self.step_at) != sorted({step for step in self.step_at if step > 0}):
             raise ValueError(f"optim.step_at must be rising, positive steps; got {list(self.step_at)}")
@@ -103,3 +104,39 @@ class LoopConfig:
         for name in ("save_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"loop.{name} must be at least 1; got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class RegulariserConfig:
+    """A branch of training alone, which what is saved, evaluated and exported does not have.
+
+    kind          none; decoder: it tells the labels again, through a label decoder; encoder: it tells a label encoder's
+                  conv1 and conv3 activations
+    autoencoder   a run of `fastseg train label-autoencoder` on the same classes and size, or one of its checkpoints
+    weight        of the branch's loss, beside 1 of the labels'; the paper's for cross_entropy and a decoder of 128
+    loss          auto = cross_entropy for the decoder, mse for the encoder (which has no other)
+    tap           the map that the branch reads: encoder.1 (the finest), encoder.2, ..., penultimate; empty = for the
+                  decoder the encoder's last map of the bottleneck's resolution, else penultimate; for the encoder all
+    weights       of the decoder: frozen, unfrozen (it learns on) or random (it begins anew, and learns)
+    """
+
+    kind: Literal["none", "decoder", "encoder"] = "none"
+    autoencoder: str = ""
+    weight: float = 0.5
+    loss: Literal["auto", "cross_entropy", "mse"] = "auto"
+    tap: str = ""
+    weights: Literal["frozen", "unfrozen", "random"] = "frozen"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < float("inf"):
+            raise ValueError(f"regulariser.weight must not be negative; got {self.weight:g}")
+        if (self.kind != "none") != bool(self.autoencoder):
+            raise ValueError(
+                "regulariser.kind decoder or encoder and regulariser.autoencoder, a run of `fastseg train "
+                "label-autoencoder`, go together"
+            )
+        if self.kind == "encoder" and (self.loss == "cross_entropy" or self.weights != "frozen"):
+            raise ValueError(
+                "regulariser.kind encoder goes with loss mse and frozen weights: an encoder that learns too "
+                "could make its activations easy to tell"
+            )

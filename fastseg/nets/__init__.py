@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,9 @@ from fastseg.nets.depth import SCALES, SkipNet, skip
 from fastseg.nets.fcn import fcn
 from fastseg.nets.features import Features, Network, features
 from fastseg.nets.flow import FlowNet, flow_net
+from fastseg.nets.gating_net import GatedNet, gated
 from fastseg.nets.hypercolumn import hypercolumn
+from fastseg.nets.label_autoencoder import label_autoencoder
 from fastseg.nets.ocr import hrnet_stages, ocrnet
 from fastseg.nets.pose import PoseNet
 from fastseg.nets.published import published, unknown
@@ -23,14 +26,16 @@ from fastseg.nets.segnet import SegNet, segnet
 
 __all__ = [
     "Classifier", "CrossStitch", "Features", "SegNet", "blocks", "build_network", "classifier_keys", "disparities",
-    "encoder_blocks", "encoder_name", "features", "flows", "freeze", "logits", "scored", "stride", "unknown",
+    "encoder_blocks", "encoder_name", "features", "flows", "freeze", "logits", "looked", "measures_depth",
+    "scored", "stride", "unknown",
 ]  # fmt: skip
 
 OURS: dict[str, Callable[[str, int], nn.Module]] = {
     "segnet": segnet, "hypercolumn": hypercolumn, "fcn": fcn, "ocrnet": ocrnet, "skip": skip
 }  # fmt: skip
 STITCHED: dict[str, Share] = {"stitched": "channel", "stitched-scalar": "scalar"}
-CLASSIFY, DEPTH, DEPTH_POSE, FLOW, INPAINT = "classify", "depth", "depth-pose", "flow", "inpaint"
+CLASSIFY, FLOW, INPAINT, GATED, LABELS = "classify", "flow", "inpaint", "gated", "label-autoencoder"
+DEPTH, DEPTH_POSE, DEPTH_CAMERA = "depth", "depth-pose", "depth-camera"
 ENCODER = "vgg16_bn"  # of `segnet` alone
 
 
@@ -44,60 +49,62 @@ def build_network(name: str, classes: int, seed: int = 0, output_stride: int = 0
             `classify/` before any of them: its encoder alone, with logits (N, classes) of whole images (Classifier)
             `depth/` before any of them: one output, for `disparities`; skip has its four scales then
             `depth-pose/` before any of them: the same with a PoseNet as its `pose`, which `forward` leaves alone
+            `depth-camera/` before any of them: the same, and the PoseNet has a LearnedCamera
+            `gated-WORDS/` before an encoder, or any decoder/encoder: a head with depth-aware gates (GatedNet)
             `flow/` before any of them: a FlowNet over its encoder, for `flows`
             `inpaint/` before any of them: three outputs, a picture's colours
+            `label-autoencoder/128`, or 32 or 256: of label maps (LabelAutoencoder)
     seed    of the initial weights; the global generator is left as it was
 
     ValueError: a name that is not known, or classes < 1.
     """
     if classes < 1:
         raise ValueError(f"a network needs at least one class; got {classes}")
-    kind, _, plain = name.partition("/")
-    if kind in (DEPTH, DEPTH_POSE) and plain:
-        return _depth_network(plain, classes, seed, output_stride, kind == DEPTH_POSE)
-    if kind in (FLOW, INPAINT) and plain:
-        return _pretext_network(kind, plain, classes, seed, output_stride)
-    if kind in STITCHED:
-        return cross_stitch(build_network(plain, classes, seed, output_stride), STITCHED[kind])
-    if kind == CLASSIFY and plain:
-        whole = build_network(plain, 1, seed, output_stride)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return classifier(whole, blocks(whole), classes)
-    decoder, slash, encoder = name.partition("/")
-    if decoder != "segnet" and not (slash and encoder):
-        raise ValueError(f"a network is named decoder/encoder, as in deeplabv3/resnet50 or segnet; got {name!r}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if decoder in OURS:
-            return OURS[decoder](encoder or ENCODER, classes)
-        return published(decoder, encoder, classes, output_stride)
+        return _built(name, classes, output_stride, lambda rest, count: build_network(rest, count, seed, output_stride))
 
 
-def _depth_network(name: str, outputs: int, seed: int, output_stride: int, pose: bool) -> nn.Module:
+def _built(name: str, classes: int, output_stride: int, inner: Callable[[str, int], nn.Module]) -> nn.Module:
+    """`build_network` once the generator is seeded; `inner` builds the network of a longer name's rest."""
+    kind, _, plain = name.partition("/")
+    if kind == LABELS:
+        return label_autoencoder(plain, classes)
+    if plain and kind in (DEPTH, DEPTH_POSE, DEPTH_CAMERA):
+        return _depth_network(kind, plain, classes, inner)
+    if plain and kind in (FLOW, INPAINT):
+        return _pretext_network(kind, plain, classes, inner)
+    if plain and kind in STITCHED:
+        return cross_stitch(inner(plain, classes), STITCHED[kind])
+    if plain and kind == CLASSIFY:
+        whole = inner(plain, 1)
+        return classifier(whole, blocks(whole), classes)
+    if plain and kind.partition("-")[0] == GATED:
+        return gated(name, classes, lambda rest: inner(rest, 1))
+    if kind != "segnet" and not (kind and plain):
+        raise ValueError(f"a network is named decoder/encoder, as in deeplabv3/resnet50 or segnet; got {name!r}")
+    return OURS[kind](plain or ENCODER, classes) if kind in OURS else published(kind, plain, classes, output_stride)
+
+
+def _depth_network(kind: str, name: str, outputs: int, inner: Callable[[str, int], nn.Module]) -> nn.Module:
     """A network of one output, and of several scales where its decoder has them; its motion network where asked for."""
     if outputs != 1:
         raise ValueError(f"a depth network has one output; got {outputs}")
     decoder, _, encoder = name.partition("/")
-    net = None if decoder == "skip" and encoder else build_network(name, 1, seed, output_stride)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = net or skip(encoder, 1, SCALES)
-        if pose:
-            net.add_module("pose", PoseNet())
+    net = skip(encoder, 1, SCALES) if decoder == "skip" and encoder else inner(name, 1)
+    if kind != DEPTH:
+        net.add_module("pose", PoseNet(camera=kind == DEPTH_CAMERA))
     return net
 
 
-def _pretext_network(kind: str, name: str, outputs: int, seed: int, output_stride: int) -> nn.Module:
+def _pretext_network(kind: str, name: str, outputs: int, inner: Callable[[str, int], nn.Module]) -> nn.Module:
     """A network of what is learned in depth's place: of flow, or of a whole picture from its parts."""
     if outputs != 1:
         raise ValueError(f"a network of {kind} has one kind of output; got {outputs}")
     if kind == INPAINT:
-        return build_network(name, 3, seed, output_stride)
-    whole = build_network(name, 1, seed, output_stride)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return flow_net(whole, stride(whole))
+        return inner(name, 3)
+    whole = inner(name, 1)
+    return flow_net(whole, stride(whole))
 
 
 def encoder_name(network: str) -> str:
@@ -123,21 +130,38 @@ def stride(net: nn.Module) -> int:
     return int(getattr(encoder, "output_stride", 32))
 
 
-def logits(net: nn.Module, images: Tensor) -> Tensor:
+def logits(net: nn.Module, images: Tensor, depth: Tensor | None = None) -> Tensor:
     """Logits (N, classes, H, W), or a Classifier's (N, classes), of normalised images (N, 3, H, W) of any size.
+
+    depth   (N, H, W) metres, 0 = no measurement, for a network that `measures_depth`; others leave it unread
 
     Images are padded at the right and bottom (edge pixels repeated) to the network's stride; the logits are cropped.
     """
-    found: Tensor = net(_padded(net, images))
+    if depth is not None and measures_depth(net):
+        found: Tensor = net(images, depth)  # pads both itself
+        return found
+    found = net(_padded(net, images))
     return _cropped(found, images)
+
+
+def measures_depth(net: nn.Module) -> bool:
+    """Whether the network's gates are measured depth, so that every image needs its own."""
+    return isinstance(net, GatedNet) and net.measures
 
 
 def scored(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
     """`logits`, and those of the network's own second classifier where it has one: what training minimises over."""
     if not isinstance(net, Network):
         return logits(net, images), None
-    found = net.features(_padded(net, images))
-    return _cropped(found.logits, images), None if found.auxiliary is None else _cropped(found.auxiliary, images)
+    found = looked(net, images)
+    return found.logits, found.auxiliary
+
+
+def looked(net: nn.Module, images: Tensor) -> Features:
+    """The features of normalised images (N, 3, H, W) of any size; of the logits alone the padding is cropped away."""
+    found = features(net, _padded(net, images))
+    second = None if found.auxiliary is None else _cropped(found.auxiliary, images)
+    return replace(found, logits=_cropped(found.logits, images), auxiliary=second)
 
 
 def disparities(net: nn.Module, images: Tensor) -> list[Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +12,14 @@ from fastseg.nets.classifier import encoder_maps
 from fastseg.ops.photometric import warp_flow
 
 WIDTH = 32
-FIRST = 0.01  # of the heads' usual initial weights: training begins at almost no motion
-STEP = 32  # what the frames' sides are multiples of where an encoder takes any
+REACH = 0.1  # what the heads' numbers are multiplied by: a step of the optimiser moves no pixel out of the frame
+SIDES = 32  # what the frames' sides are multiples of where an encoder takes any
 
 
 class FlowLevel(nn.Module):
     """A flow (N, 2, h, w) in pixels of its level's maps, and the features (N, WIDTH, h, w) that it was read from.
 
-        f = g + head(x),   x = convolutions of [t, s(. + g), g, x'],   g, x' = flow and features of the coarser level
+        f = g + 0.1 head(x),   x = convolutions of [t, s(. + g), g, x'],   g, x' = flow and features one level down
 
     channels   of the encoder's map, which becomes t of the target and s of the source by the same convolution
     """
@@ -31,9 +30,6 @@ class FlowLevel(nn.Module):
         self.joined = _convolution(2 * WIDTH + (0 if first else 2 + WIDTH), WIDTH)
         self.refined = _convolution(WIDTH, WIDTH)
         self.head = _convolution(WIDTH, 2)
-        with torch.no_grad():
-            self.head.weight.mul_(FIRST)
-            nn.init.zeros_(cast(Tensor, self.head.bias))
 
     def forward(self, target: Tensor, source: Tensor, coarser: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         t, s = (functional.elu(self.look(each)) for each in (target, source))
@@ -45,7 +41,7 @@ class FlowLevel(nn.Module):
             joined = [t, warped.to(t.dtype), before.to(t.dtype), x]
         x = functional.elu(self.joined(torch.cat(joined, 1)))
         x = functional.elu(self.refined(x))
-        return before + self.head(x).float(), x
+        return before + REACH * self.head(x).float(), x
 
 
 class FlowNet(nn.Module):
@@ -110,7 +106,7 @@ def flow_net(net: nn.Module, step: int) -> FlowNet:
     encoder = getattr(net, "encoder", None)
     if not isinstance(encoder, nn.Module):
         raise ValueError(f"{type(net).__name__} has no encoder of its own to learn flow with")
-    return FlowNet(encoder, step if step > 1 else STEP)
+    return FlowNet(encoder, step if step > 1 else SIDES)
 
 
 def grown_flow(flow: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The camera's motion between two frames, learned beside depth from video."""
+"""The camera's motion between two frames, and where it is not known the camera itself, learned beside depth."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fastseg.nets.published import pyramid
 
 STEP = 0.01  # what the network's numbers are multiplied by: training begins at almost no motion
 GREY, SPREAD = 0.45, 0.225
+LENS_STEP = 10.0  # what the camera's numbers are multiplied by: Adam changes them by a step's rate at most
 
 
 class PoseNet(nn.Module):
@@ -17,10 +18,12 @@ class PoseNet(nn.Module):
         (axis-angle, translation) = 0.01 mean_p f(target, source)(p)
 
     encoder   a timm encoder that takes six channels, ResNet18 the paper's
+    camera    a LearnedCamera is its `lens`, which `forward` leaves alone
     """
 
-    def __init__(self, encoder: str = "resnet18", width: int = 256) -> None:
+    def __init__(self, encoder: str = "resnet18", width: int = 256, camera: bool = False) -> None:
         super().__init__()
+        self.lens = LearnedCamera() if camera else None
         self.encoder, channels = pyramid(encoder, 6)
         self.head = nn.Sequential(
             nn.Conv2d(channels[-1], width, 1), nn.ReLU(inplace=True),
@@ -35,6 +38,27 @@ class PoseNet(nn.Module):
         found: Tensor = self.head(self.encoder(pair)[-1])
         motion = STEP * found.mean((2, 3)).float()
         return rigid(motion[:, :3], motion[:, 3:])
+
+
+class LearnedCamera(nn.Module):
+    """The intrinsics (N, 4) of images of one camera, float32, learned from where they are thought to be.
+
+        fx = e^a fx_0,  fy = e^b fy_0,  cx = cx_0 + p w,  cy = cy_0 + q h;   (a, b, p, q) = 10 `change`, 0 at first
+
+    w, h are the pixels that the whole picture takes in an image, w negative in a mirrored one: the camera learned is
+    the same in units of the picture's width and height, however its pictures are resized, cropped and mirrored.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.change = nn.Parameter(torch.zeros(4))
+
+    def forward(self, camera: Tensor, extent: Tensor) -> Tensor:
+        """camera (N, 4) fx_0, fy_0, cx_0, cy_0 in pixels of each image; extent (N, 2) w, h."""
+        change = LENS_STEP * self.change
+        return torch.cat(
+            [camera[:, :2].float() * change[:2].exp(), camera[:, 2:].float() + change[2:] * extent.float()], 1
+        )
 
 
 def rigid(axis_angle: Tensor, translation: Tensor) -> Tensor:
@@ -59,3 +83,11 @@ def rigid(axis_angle: Tensor, translation: Tensor) -> Tensor:
     turn = first[:, None, None] * cross + second[:, None, None] * twice
     moved = torch.cat([found[:, :3, :3] + turn, translation[:, :, None]], 2)
     return torch.cat([moved, found[:, 3:]], 1)
+
+
+def inverse(motion: Tensor) -> Tensor:
+    """The motion that undoes x -> R x + t: x -> R^T (x - t), (..., 4, 4)."""
+    turn = motion[..., :3, :3].transpose(-1, -2)
+    # the product entry by entry: autocast would take a matrix product in half precision
+    back = -(turn * motion[..., None, :3, 3]).sum(-1, keepdim=True)
+    return torch.cat([torch.cat([turn, back], -1), motion[..., 3:, :]], -2)

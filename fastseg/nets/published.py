@@ -55,6 +55,30 @@ def pyramid(encoder: str, inputs: int = 3) -> tuple[nn.Module, list[int]]:
     return found, channels
 
 
+def dilated(encoder: str, output_stride: int) -> tuple[nn.Module, int]:
+    """One of timm's encoders without published weights whose last map has that stride, and the map's channels.
+
+    ValueError: an encoder that is not known, or whose stages cannot be dilated.
+    """
+    import segmentation_models_pytorch as smp
+
+    name = _encoder(encoder)
+    try:
+        found = smp.encoders.get_encoder(name, depth=5, weights=None, output_stride=output_stride)
+    except (
+        ValueError,
+        TypeError,
+        RuntimeError,
+        AttributeError,
+        KeyError,
+        NotImplementedError,
+        AssertionError,
+    ) as error:
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"encoder {encoder} cannot have a stride of {output_stride}: {cause}") from error
+    return found, int(found.out_channels[-1])
+
+
 def _options(decoder: str, output_stride: int) -> dict[str, Any]:
     """What a decoder needs beyond the library's defaults to be the paper's network."""
     if decoder == "pspnet":  # the library stops at the encoder's third stage; the paper dilates the last two

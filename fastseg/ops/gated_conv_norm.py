@@ -23,7 +23,7 @@ from torch import Tensor
 from fastseg.ops import gated_conv_call as op
 from fastseg.ops.gated_conv_torch import autocast
 
-CHANNELS = {"cpu": 128, "cuda": 512}  # of a branch that are worked on together in the backward: less memory, or fewer calls
+CHANNELS = {"cpu": 128, "cuda": 512}  # of a branch, together in the backward: less memory, or fewer calls
 AT_ONCE = {"cpu": 1 << 19, "cuda": 1 << 24}  # values of a map that are worked on together: a cache's worth, a launch's
 
 
@@ -136,14 +136,18 @@ def _backward(
     with torch.autocast(x.device.type, enabled=False):
         for k, some in itertools.product(range(len(dilations)), _channels(weight)):
             call = _convolution(x, weight[k % len(weight), some], dilations[k])
-            u, constants = op.forward(call), (each[k, some] for each in (gamma, beta, mean, variance))
-            branch = _Branch(_rows(u), _rows(dy)[:, some], _rows(gate)[:, k, None], *constants, eps)
+            u = op.forward(call)
+            gamma_k, beta_k, mean_k, variance_k = (each[k, some] for each in (gamma, beta, mean, variance))
+            branch = _Branch(
+                _rows(u), _rows(dy)[:, some], _rows(gate)[:, k, None], gamma_k, beta_k, mean_k, variance_k, eps
+            )
             dgamma[k, some], dbeta[k, some] = branch.sums(dgate[:, k])
             branch.replace(dgamma[k, some], dbeta[k, some], batch, shared)
             found, own, _ = op.backward(call, u, (want_dx, True, False))
             del u, branch
+            assert own is not None, "asked for"
             dweight[k % len(weight), some] += own[0]
-            if want_dx:
+            if found is not None:
                 dx += found
             del found, own  # the next ones must not stand beside them
     n, _, height, width = x.shape

@@ -53,6 +53,14 @@ def test_each_source_refuses_what_it_does_not_take(tmp_path: Path) -> None:
         open_clips("folder", tmp_path, min_motion=float("nan"))
 
 
+def test_a_video_file_is_no_folder_of_frames(tmp_path: Path) -> None:
+    put(tmp_path / "drive.MP4", b"")
+    with pytest.raises(
+        ValueError, match=r"drive\.MP4: expected a folder, as clips folder are; a video file is clips vi"
+    ):
+        open_clips("folder", tmp_path / "drive.MP4")
+
+
 def test_rooms_are_video_with_exact_depth_and_poses(tmp_path: Path) -> None:
     put(tmp_path / "rooms.json", json.dumps({"seed": 3, "count": 32, "views": 16, "height": 96, "width": 128}))
     clips = open_clips("rooms", tmp_path, ClipPlan(offsets=(-4, 4)))

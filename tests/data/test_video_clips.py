@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from clip_kits import walk
 
+from fastseg.data.augment import NOTHING
+from fastseg.data.batches import Recipe, batches
 from fastseg.data.clip_plan import ClipPlan
 from fastseg.data.film import Film, indexed
+from fastseg.data.unlabelled import ClipImages
 from fastseg.data.video_clips import VideoClips
 from fastseg.frames import FrameError
 
@@ -68,6 +71,18 @@ def test_a_video_is_clips_with_the_camera_beside_it(tmp_path: Path) -> None:
         assert camera is not None and camera.width == 64 and poses is None
     again = pickle.loads(pickle.dumps(clips))
     np.testing.assert_array_equal(again.clip(7)[1], clips.clip(7)[1])
+
+
+@pytest.mark.torch
+def test_forked_workers_read_a_video_that_was_read_before(tmp_path: Path) -> None:
+    clips = VideoClips(write(tmp_path / "a.mp4"), intrinsics="50,50,32,24")
+    for index in (20, 3):
+        clips.clip(index)
+    recipe = Recipe((48, 64), 2, 0, NOTHING, clips="frames")
+    alone, shared = (batches(ClipImages(clips), recipe, 0, 6, workers, timeout_s=60) for workers in (0, 2))
+    for one, other in zip(alone, shared, strict=True):
+        assert one.ids == other.ids and one.sources is not None and other.sources is not None
+        np.testing.assert_array_equal(one.sources, other.sources)
 
 
 def test_a_folder_of_videos_is_a_recording_each(tmp_path: Path) -> None:

@@ -159,3 +159,14 @@ def test_the_program_takes_a_configuration_as_an_object(shards: Path, tmp_path: 
     loop = LoopConfig(device="cpu", workers=0, threads=1)
     method = HN(str(shards), tmp_path / "out", network=NETWORK, size="32x48", steps=1, batch=2, loop=loop)
     assert main(method) == 0
+
+
+def test_label_shards_teach_an_autoencoder_that_regularises_pretraining_on_them(shards: Path, tmp_path: Path) -> None:
+    sizes = [*FLAGS[2:], "--root", str(shards)]
+    words = ["label-autoencoder", "--data", "shards", "--widths", "32", "--out", str(tmp_path / "autoencoder")]
+    assert train([*words, *sizes]) == 0
+    branch = ["--regulariser", "decoder", "--regulariser.autoencoder", str(tmp_path / "autoencoder")]
+    assert train(["hn", "--network", NETWORK, "--out", str(tmp_path / "hn"), *sizes, *branch]) == 0
+    proof = json.loads((tmp_path / "hn" / "regulariser.json").read_text())
+    assert proof["sha256_before"] == proof["sha256_now"]
+    assert not any(key.startswith("regulariser.") for key in load(tmp_path / "hn").weights)

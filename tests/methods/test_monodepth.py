@@ -17,11 +17,13 @@ from fastseg.data.batches import Scene
 from fastseg.data.unlabelled import ClipImages, MeasuredImages
 from fastseg.inference import restored
 from fastseg.methods import LoopConfig, OptimConfig
-from fastseg.methods.depth_losses import clip_loss, sensor_loss
+from fastseg.methods.depth_losses import clip_loss, learned_poses, sensor_loss
 from fastseg.methods.monodepth import DepthConfig, Monodepth
 from fastseg.methods.start import start
 from fastseg.nets import disparities
 from fastseg.nets.depth import depth_of
+from fastseg.nets.pose import rigid
+from fastseg.optim import rate
 from fastseg.train import cli, fit
 from tests.room_clips import WalkClips
 from tests.squares import Squares, run_of
@@ -72,7 +74,7 @@ def test_the_defaults_are_the_papers() -> None:
     method = Monodepth("video", root="clips", out=Path("run"))
     assert (method.network, method.size, method.batch, method.steps) == ("skip/resnet18", "192x640", 12, 155_000)
     assert (method.optim.lr, method.optim.optimizer, method.optim.weight_decay) == (1e-4, "adamw", 0.0)  # = Adam
-    assert method.optim.step_at == (116_250,) and method.optim.step_factor == 0.1
+    assert rate(116_249, method.steps, method.optim) == 1e-4 and rate(116_250, method.steps, method.optim) == 1e-5
     found = method.depth
     assert (found.nearest, found.farthest, found.alpha, found.ssim, found.smoothness) == (0.1, 100, 0.85, "box3", 1e-3)
     changes = method.augment
@@ -145,6 +147,18 @@ def test_the_true_depth_explains_a_clip_better_than_any_constant(walk: WalkClips
     others = [torch.full_like(scene.depth, each) for each in (0.8, 1.5, 2.5, 4.0, 9.0)]
     assert true < 0.95 * min(float(clip_loss([_disparity(each)], scene, labels, plain, None)) for each in others)
     assert float(sensor_loss([_disparity(scene.depth)], scene, RANGE)) < 1e-4  # metres; float32 of 1 / (1 / d)
+
+
+def test_motion_is_always_learned_from_two_frames_in_order_of_time() -> None:
+    def moved(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:  # forwards by the frames' difference
+        ahead = (second - first).mean((1, 2, 3))
+        return rigid(torch.stack([ahead, 0 * ahead, 0 * ahead], 1), torch.stack([0 * ahead, ahead, ahead], 1))
+
+    target, sources = torch.full((2, 3, 4, 4), 0.5), torch.full((2, 2, 3, 4, 4), 0.3)
+    sources[:, 1] = 0.9
+    found = learned_poses(moved, target, sources, (-1, 1))  # type: ignore[arg-type]
+    torch.testing.assert_close(found[:, 0] @ moved(sources[:, 0], target), torch.eye(4).expand(2, 4, 4))
+    torch.testing.assert_close(found[:, 1], moved(target, sources[:, 1]))
 
 
 def test_only_labelled_pixels_count(walk: WalkClips) -> None:

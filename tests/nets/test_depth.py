@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fastseg.nets import blocks, build_network, classifier_keys, disparities, features, logits, stride
+from fastseg.nets import blocks, build_network, classifier_keys, depth, disparities, features, logits, stride
 from fastseg.nets.depth import depth_of, grown
 from fastseg.nets.pose import PoseNet, rigid
 from fastseg.transfer import transfer
@@ -35,6 +35,21 @@ def test_a_depth_network_has_four_scales_of_disparity_that_cover_an_image_of_any
     assert all(grown(each, scale, (45, 61)).shape == (2, 45, 61) for scale, each in enumerate(found))
     sum(each.mean() for each in found).backward()  # type: ignore[union-attr]
     assert all(parameter.grad is not None for name, parameter in net.named_parameters() if "encoder" not in name)
+
+
+def test_levels_made_again_in_the_backward_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, images = build_network(f"depth/{TINY}", 1), torch.rand(2, 3, 64, 96)
+    found = []
+    for remade in (depth.REMADE, 0):
+        monkeypatch.setattr(depth, "REMADE", remade)
+        net.zero_grad()
+        loss = torch.stack([each.square().mean() for each in disparities(net, images)]).sum()
+        torch.autograd.backward(loss)
+        decoder = [
+            each.grad for name, each in net.named_parameters() if "encoder" not in name and each.grad is not None
+        ]
+        found.append([loss.detach(), *decoder])
+    assert len(found[0]) > 20 and all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize("name", ["deeplabv3/resnet18", "dpt/vit_tiny_patch16_224"])

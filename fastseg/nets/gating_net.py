@@ -1,0 +1,246 @@
+"""Networks with depth-aware gating and recurrent refinement over any encoder, or over another network's decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fastseg.nets.features import Features, Network
+from fastseg.nets.gating import UNGATED, Gating, GatingModule
+from fastseg.nets.gating_depth import check_edges, default_edges, on_grid, quantised, unit
+from fastseg.nets.published import dilated
+
+STRIDE, DROPOUT = 8, 0.1
+SCALES = (1.0, 0.75, 0.5)
+LEAST = 1e-12  # of a class's probability
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass predicts, at the size of its features (a stride of 8 over an encoder).
+
+    scores      (N, classes, h, w) logits
+    gate        (N, B, h, w) float32, nearest bin first
+    bins        (N, B, h, w) logits of the depth bins, None where nothing predicts them
+    log_depth   (N, h, w) log of metres, None likewise
+    last        (N, width, h, w) what the classifier reads, and the next pass too
+    """
+
+    scores: Tensor
+    gate: Tensor
+    bins: Tensor | None
+    log_depth: Tensor | None
+    last: Tensor
+
+
+class Recurrent(nn.Module):
+    """A pass that refines the one before it; the same parameters at every loop.
+
+    [features, last] -> 3x3 2 width -> width, BN, ReLU -> gating -> 1x1 BN ReLU -> dropout -> 1x1 -> classes
+    """
+
+    def __init__(self, spec: Gating, classes: int) -> None:
+        super().__init__()
+        self.joined = nn.Sequential(*unit(2 * spec.width, spec.width, 3))
+        self.gating = GatingModule(spec)
+        self.mixed = nn.Sequential(*unit(spec.width, spec.width, 1))
+        self.dropout, self.classifier = nn.Dropout(DROPOUT), nn.Conv2d(spec.width, classes, 1)
+
+    def forward(self, x: Tensor, last: Tensor, bins: Tensor | None, edges: Tensor) -> Pass:
+        found, gate, logits, log_depth = self.gating(self.joined(torch.cat([x, last], 1)), bins, edges)
+        found = self.mixed(found)
+        return Pass(self.classifier(self.dropout(found)), gate, logits, log_depth, found)
+
+
+class GatedNet(Network):
+    """Logits (N, classes, H, W) of images (N, 3, H, W): log of softmax scores, upsampled bilinearly.
+
+    encoder, decoder   what gives the features (decoder None: the encoder's last map); 3x3 -> width brings them here
+    step               what the images' sides must be multiples of; they are padded by their edge
+    loops              recurrent passes in evaluation, as many as wished: parameters are shared
+    edges              of the depth bins in metres; they travel with the weights
+    """
+
+    classifiers: ClassVar[tuple[str, ...]] = ("classifier.", "recurrent.classifier.")
+
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module | None, width: int, step: int, spec: Gating, classes: int
+    ) -> None:
+        super().__init__()
+        self.spec, self.step, self.loops, self.resting = spec, step, spec.loops, False
+        self.encoder, self.decoder = encoder, decoder
+        self.reduced = nn.Sequential(*unit(width, spec.width, 3))
+        self.gating = GatingModule(spec)
+        self.dropout, self.classifier = nn.Dropout(DROPOUT), nn.Conv2d(spec.width, classes, 1)
+        self.recurrent = Recurrent(spec, classes) if spec.loops else None
+        self.register_buffer("edges", torch.tensor(default_edges(len(spec.dilations))))
+        self.edges: Tensor
+
+    @property
+    def measures(self) -> bool:
+        """Whether its gates are measured depth, which every image then needs."""
+        return self.spec.source == "ground_truth"
+
+    def set_edges(self, edges: tuple[float, ...]) -> None:
+        """None; the depth bins have these edges. ValueError where they do not increase, or are not as many."""
+        self.edges.copy_(torch.tensor(check_edges(edges, len(self.spec.dilations))))
+
+    def set_loops(self, loops: int) -> None:
+        """None; evaluation makes so many recurrent passes. ValueError: none, or there is no recurrent module."""
+        if self.recurrent is None:
+            raise ValueError("this network has no recurrent module: its name gives no loops")
+        self.loops = _checked_loops(loops)
+
+    def rest_statistics(self) -> None:
+        """None; the encoder's batch statistics stay what they are, in training too."""
+        self.resting = True
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> GatedNet:
+        super().train(mode)
+        if self.resting:
+            for module in self.encoder.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def stages(self) -> list[list[nn.Module]]:
+        """The encoder's convolution blocks from the image on."""
+        from fastseg.nets import encoder_blocks
+
+        return encoder_blocks(self.encoder)
+
+    def every(self, images: Tensor, depth: Tensor | None = None, loops: int | None = None) -> list[Pass]:
+        """The first pass and those of the loops: each a prediction that can be used before the next is made.
+
+        images   (N, 3, H, W) normalised
+        depth    (N, H, W) metres, 0 = no measurement; gates of ground truth need it
+        loops    recurrent passes, None = the network's own
+
+        ValueError: no depth where it is needed, depth of another size or type, loops < 1.
+        """
+        return self._passes(images, depth, loops)[1]
+
+    def _passes(self, images: Tensor, depth: Tensor | None, loops: int | None) -> tuple[list[Tensor], list[Pass]]:
+        if loops is not None and self.recurrent is None:
+            raise ValueError("this network has no recurrent module: its name gives no loops")
+        maps, found = self._trunk(images)
+        x = self.reduced(found)
+        bins = None if depth is None or not self.measures else self.bins(depth, images, x)
+        y, gate, logits, log_depth = self.gating(x, bins, self.edges)
+        passes = [Pass(self.classifier(self.dropout(y)), gate, logits, log_depth, y)]
+        for _ in range(self.loops if loops is None else _checked_loops(loops)):
+            assert self.recurrent is not None, "loops need the recurrent module"
+            passes.append(self.recurrent(x, passes[-1].last, bins, self.edges))
+        return maps, passes
+
+    def _trunk(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        found = self.encoder(self._padded(images, "replicate"))
+        # DPT's encoder gives its class tokens beside the feature maps, and its decoder takes both.
+        maps, parts = (found[0], found) if isinstance(found, tuple) else (found, (found,))
+        coarser = [each for each in maps if each.shape[1:] != images.shape[1:]]
+        return coarser, maps[-1] if self.decoder is None else self.decoder(*parts)
+
+    def _padded(self, images: Tensor, mode: str) -> Tensor:
+        padding = (0, -images.shape[-1] % self.step, 0, -images.shape[-2] % self.step)
+        return functional.pad(images, padding, mode=mode) if any(padding) else images
+
+    def bins(self, depth: Tensor, images: Tensor, like: Tensor) -> Tensor:
+        """The depth bins (N, h, w) uint8 of depth (N, H, W) metres on the grid of a feature map, 255 = none."""
+        wanted = (len(images), *images.shape[2:])
+        if depth.shape != wanted or not depth.is_floating_point():
+            raise ValueError(
+                f"depth must be float metres {wanted}, as the images; got {depth.dtype} {tuple(depth.shape)}"
+            )
+        return quantised(self.grid_depth(depth, like), self.edges)
+
+    def grid_depth(self, depth: Tensor, like: Tensor) -> Tensor:
+        """Depth (N, H, W) on the grid of a feature map (N, C, h, w)."""
+        return on_grid(self._padded(depth, "constant"), (like.shape[-2], like.shape[-1]))
+
+    def shown(self, found: Pass, images: Tensor) -> Tensor:
+        """A pass's logits at the images' size: log of the softmax scores, upsampled bilinearly."""
+        size = [side + -side % self.step for side in images.shape[-2:]]
+        scores = found.scores.float().softmax(1)
+        grown = functional.interpolate(scores, size, mode="bilinear", align_corners=False)
+        return grown[..., : images.shape[-2], : images.shape[-1]].clamp_min(LEAST).log()
+
+    def features(self, images: Tensor, depth: Tensor | None = None) -> Features:
+        maps, passes = self._passes(images, depth, None)
+        return Features(tuple(maps), passes[-1].last, self.shown(passes[-1], images))
+
+    def forward(self, images: Tensor, depth: Tensor | None = None) -> Tensor:
+        return self.features(images, depth).logits
+
+
+class MultiScale(Network):
+    """The comparison: one network without gates on the image at several sizes, its softmax scores averaged.
+
+    Chen et al., "Attention to Scale" (2016), with all weights alike; the logits are the log of the mean.
+    """
+
+    classifiers: ClassVar[tuple[str, ...]] = ("net.classifier.",)
+
+    def __init__(self, net: GatedNet) -> None:
+        super().__init__()
+        self.net = net
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The one encoder of all sizes."""
+        return self.net.encoder
+
+    def rest_statistics(self) -> None:
+        """None; the encoder's batch statistics stay what they are, in training too."""
+        self.net.rest_statistics()
+
+    def stages(self) -> list[list[nn.Module]]:
+        return self.net.stages()
+
+    def features(self, images: Tensor) -> Features:
+        size = images.shape[-2:]
+        seen = [[max(1, round(side * scale)) for side in size] for scale in SCALES]
+        looks = [functional.interpolate(images, each, mode="bilinear", antialias=True) for each in seen[1:]]
+        found = [self.net.features(look) for look in (images, *looks)]
+        grown = [functional.interpolate(each.logits.exp(), list(size), mode="bilinear") for each in found]
+        mean = torch.stack(grown).mean(0).clamp_min(LEAST)
+        return Features(found[0].encoder, found[0].penultimate, mean.log())
+
+
+def _checked_loops(loops: int) -> int:
+    if loops < 1:
+        raise ValueError(f"a network with a recurrent module makes at least 1 loop; got {loops}")
+    return loops
+
+
+def gated(name: str, classes: int, inner: Callable[[str], Any]) -> GatedNet | MultiScale:
+    """The network `gated-WORDS/ENCODER`, or `gated-WORDS/DECODER/ENCODER`: over the features of that decoder.
+
+    inner   makes a network of segmentation-models-pytorch by name
+
+    ValueError: words that mean nothing, or an encoder or decoder that gating does not go over.
+    """
+    words, _, plain = name.partition("/")
+    spec = Gating.parsed(words)
+    if spec.source in UNGATED and spec.loops:
+        raise ValueError(f"{words}: loops need gates, which {spec.source} has not")
+    if "/" in plain:
+        net = _over_decoder(plain, inner(plain), spec, classes)
+    else:
+        encoder, width = dilated(plain, STRIDE)
+        net = GatedNet(encoder, None, width, STRIDE, spec, classes)
+    return MultiScale(net) if spec.source == "multiscale" else net
+
+
+def _over_decoder(plain: str, net: Any, spec: Gating, classes: int) -> GatedNet:
+    from fastseg.nets import stride
+
+    if isinstance(net, Network) or not hasattr(net, "decoder"):
+        raise ValueError(f"a gated head goes over segmentation-models-pytorch's decoders, or an encoder; got {plain}")
+    width = next(each.in_channels for each in net.segmentation_head.modules() if isinstance(each, nn.Conv2d))
+    return GatedNet(net.encoder, net.decoder, width, stride(net), spec, classes)
