@@ -216,11 +216,12 @@ def tensor_of(picture: npt.NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
 def _whole(valid: Tensor) -> Tensor:
     """Where all of a 3x3 window counts, for what does not is black in SSIM; beyond the border everything counts."""
     beside: Tensor = nn.functional.max_pool2d((~valid)[:, None].float(), 3, 1, 1)[:, 0]
-    return beside.eq(0)
+    return beside == 0
 
 
 def _error(pair: Pair, depth: Tensor, pose: Tensor) -> Tensor:
-    return photometric_loss(pair.target, pair.source[:, None], depth, pair.camera, pose[:, None])[0]
+    error: Tensor = photometric_loss(pair.target, pair.source[:, None], depth, pair.camera, pose[:, None])[0]
+    return error
 
 
 def _apart(pair: Pair, depth: Tensor, there: Tensor, pose: Tensor) -> Tensor:
