@@ -47,7 +47,10 @@ def forked(words: tuple[str, ...], log: Path, environment: Mapping[str, str], ke
 
     environment   of the program, but for what libraries read as they are loaded: that is the first program's
     kept          a file descriptor that the program holds open as long as it lives
+
+    ChildProcessError: the process to fork from was ended, by whatever ends processes on this machine.
     """
+    log.touch()  # it is looked into before the program lives
     context = get_context("forkserver")
     context.set_forkserver_preload(LOADED)
     before = dict(os.environ)
@@ -58,7 +61,10 @@ def forked(words: tuple[str, ...], log: Path, environment: Mapping[str, str], ke
         os.environ.clear()
         os.environ.update(before)
     process = context.Process(target=_program, args=(words, log.absolute(), dict(environment), _Descriptor(kept)))
-    process.start()
+    try:
+        process.start()
+    except (EOFError, ConnectionError) as error:
+        raise ChildProcessError("the process that begins trainings was ended; run the same command again") from error
     return Forked(process)
 
 

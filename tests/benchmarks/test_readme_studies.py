@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.readme_studies import lines, study
+from benchmarks.readme_studies import DEPTH, depth, lines, study
 
 
 def row(variant: str, seed: int, miou: float) -> dict[str, object]:
@@ -49,3 +49,10 @@ def test_sizes_are_compared_by_miou_and_the_order_is_judged(tmp_path: Path) -> N
     assert "The order b > a (mean mIoU) holds with 8 images and fails with 16." in told[-1]
     half = study("study_x", {"date": "2026-01-02", "rows": rows[:3]})
     assert half[3] == "| b | 0 | 20.0 | not run | not run |"
+
+
+def test_what_was_learned_of_depth_is_told_once_it_was_scored(tmp_path: Path) -> None:
+    assert depth(tmp_path) == []
+    record = {"images": 9, "result": {"constant": {"delta1": 0.5, "rel": 0.25}}}
+    (tmp_path / f"{DEPTH}.json").write_text(json.dumps(record))
+    assert "on 9 images" in depth(tmp_path)[1] and "constant 50.0 % and 0.250." in depth(tmp_path)[1]
