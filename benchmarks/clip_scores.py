@@ -6,7 +6,8 @@ photometric     mean over the pixels whose 3x3 windows the source frame shows of
 inconsistency   mean |z - d| / (z + d): z the depth of a target's point in the source camera, d the depth predicted for
                 the source frame where the point lands (Bian et al., 2019). A constant depth is consistent, too: read it
                 beside the photometric error
-motion          `fastseg.metrics_pose.PoseScores` of the predicted steps from frame to frame
+motion          `fastseg.metrics_pose.PoseScores` of the predicted steps from frame to frame; `straight` is the ate of
+                equal steps along the optical axis, which a car on a straight road comes close to
 """
 
 from __future__ import annotations
@@ -172,7 +173,10 @@ def motion(clips: RecordedClips, first: int, size: tuple[int, int], learned: Lea
     for pair in pairs(chosen, size):
         assert pair.pose is not None
         true.append(true[-1] @ np.linalg.inv(pair.pose[0].double().numpy()))
-    return asdict(pose_scores(np.stack(true), np.stack(steps).astype(np.float64)))
+    ahead = np.tile(np.eye(4), (len(steps), 1, 1))
+    ahead[:, 2, 3] = -1
+    straight = pose_scores(np.stack(true), ahead).ate
+    return asdict(pose_scores(np.stack(true), np.stack(steps).astype(np.float64))) | {"straight": straight}
 
 
 def triples(clips: Chosen, size: tuple[int, int], learned: Learned) -> dict[str, float]:

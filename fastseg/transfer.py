@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastseg.cli import run
-from fastseg.position_grids import regridded
 from fastseg.tensors import Module, Tensor
 from fastseg.weights import Source, read_source
 
@@ -95,8 +94,10 @@ def carry(source: Source, target: Mapping[str, Tensor], kept: set[str]) -> Trans
     """What was copied into the tensors of a state dict, those named in `kept` left alone. ValueError: nothing fits."""
     import torch
 
+    from fastseg.nets.position_grids import regridded
+
     spelled = _spelled(source.weights)
-    matched, missing, reshaped, resized = [], [], [], []
+    matched, missing, reshaped, resized = (list[str]() for _ in range(4))
     used: set[str] = set()
     for name, value in target.items():
         found = name if name in source.weights else spelled.get(_plain(name), "")

@@ -24,7 +24,7 @@ def regridded(name: str, positions: Tensor, like: Tensor) -> Tensor:
             f"{name} has {prefixes} positions beside a grid of {mine}x{mine} patches; the network has {wanted} beside "
             f"{grid}x{grid}: these weights are of another kind of vision transformer"
         )
-    from timm.layers import resample_abs_pos_embed
+    from timm.layers.pos_embed import resample_abs_pos_embed
 
     found: Tensor = resample_abs_pos_embed(positions.float(), [grid, grid], [mine, mine], prefixes)
     return found.to(positions.dtype)
