@@ -59,7 +59,7 @@ class Case:
         module = _dense(self.module) if dense else self.module
         module = module.to(memory_format=layout).train(self.training)
         x, *others = self.inputs
-        x = x.contiguous(memory_format=layout).requires_grad_(self.training)
+        x = x.detach().clone(memory_format=layout).requires_grad_(self.training)
 
         def step() -> Any:
             if not self.training:

@@ -28,10 +28,11 @@ class GateConfig:
                 one plain convolution; multiscale: the baseline on the image at three sizes
     tied        one kernel at all dilations
     hard        in evaluation each pixel's largest gate alone: a fraction of the arithmetic
+    aspp        the gates stand in the place of the ASPP of network deeplabv3/ENCODER, with width 256
     branch      what the branch predicts: the bins (classes), log-depth (regression), or both
     width       channels of the head
     dilations   of the nearest depth bin to the farthest
-    edges       of the bins in metres, increasing; empty = the paper's for NYUv2
+    edges       of the bins in metres, increasing; empty = the paper's for NYUv2, or for Cityscapes where that is data
     fit         edges from the training images instead: as many measured pixels in one bin as in another
     backbone    its batch statistics: frozen, those of its trained weights; batch, those of each batch
     """
@@ -39,6 +40,7 @@ class GateConfig:
     source: Literal["predicted", "attention", "average", "ground_truth", "baseline", "multiscale"] = "predicted"
     tied: bool = False
     hard: bool = False
+    aspp: bool = False
     branch: Literal["classes", "regression", "both"] = "classes"
     width: int = 512
     dilations: tuple[int, ...] = (16, 8, 4, 2, 1)
@@ -177,7 +179,7 @@ class DepthGating:
         loops = int(stage.removeprefix(LOOP)) if stage.startswith(LOOP) else self.loops * (stage == SEGMENTATION)
         source = "baseline" if stage == BASELINE else gate.source
         tied = gate.tied and stage != BASELINE
-        spec = Gating(source, tied, gate.hard, loops, gate.branch, gate.width, gate.dilations)
+        spec = Gating(source, tied, gate.hard, gate.aspp, loops, gate.branch, gate.width, gate.dilations)
         return f"{spec.name}/{self.network}"
 
     def examples(self) -> LabelledImages:
@@ -196,14 +198,18 @@ class DepthGating:
         """The stage's network, begun from the stage before it or from `init_from`."""
         from fastseg.methods.gating_start import begun
 
-        edges = self._fitted() if self.gate.fit else self.gate.edges
-        return begun(self.network_name(), classes, self.seed, self.init_from, edges, self.gate.backbone == "frozen")
+        frozen = self.gate.backbone == "frozen"
+        return begun(self.network_name(), classes, self.seed, self.init_from, self._edges(), frozen)
 
-    def _fitted(self) -> tuple[float, ...]:
+    def _edges(self) -> tuple[float, ...]:
+        """Edges of the depth bins, empty where the network's own stay."""
         import numpy as np
 
-        from fastseg.nets.gating_depth import fit_edges
+        from fastseg.nets.gating_depth import CITYSCAPES_DISPARITIES, disparity_edges, fit_edges
 
+        if not self.gate.fit:
+            published = self.data == "cityscapes" and len(self.gate.dilations) == len(CITYSCAPES_DISPARITIES) + 1
+            return self.gate.edges or (disparity_edges() if published else ())
         examples = cast(LabelledFrames, self.examples())
         if not hasattr(examples, "depth"):
             raise ValueError(f"gate.fit needs depth beside the labelled images; {self.data} has none")

@@ -11,7 +11,8 @@ from torch import Tensor
 from fastseg.data.augment import IMAGENET
 from fastseg.methods import Start
 from fastseg.nets import build_network
-from fastseg.nets.gating_net import GatedNet, MultiScale
+from fastseg.nets.gating_build import MultiScale
+from fastseg.nets.gating_net import GatedNet
 from fastseg.transfer import carry, transfer
 from fastseg.weights import read_source
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 from fastseg.data.augment import AugmentConfig
 from fastseg.data.batches import Batch, Recipe, Scene, batches
 from fastseg.frames import LabelledImages
-from fastseg.methods import LoopConfig, OptimConfig, Start, check_training, parse_size
+from fastseg.methods import LoopConfig, OptimConfig, RegulariserConfig, Start, check_training, parse_size
 from fastseg.tensors import Module, Tensor
 
 EPOCH = 20_018  # steps: 1,281,167 pictures, 64 at a time
@@ -39,6 +39,7 @@ class PSSL:
     batch       pictures a step
     init_from   weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME; empty = random
     resume      go on from the last good checkpoint in `out`
+    regulariser a second branch of training alone, through an autoencoder of label maps
     seed        of everything random: weights, order, augmentation, dropout, which pictures
     """
 
@@ -58,6 +59,7 @@ class PSSL:
     augment: AugmentConfig = field(default_factory=_varied)
     optim: OptimConfig = field(default_factory=_optimised)
     loop: LoopConfig = field(default_factory=LoopConfig)
+    regulariser: RegulariserConfig = field(default_factory=RegulariserConfig)
 
     def __post_init__(self) -> None:
         check_training(self.steps, self.batch, self.optim)
@@ -85,9 +87,11 @@ class PSSL:
 
     def build(self, classes: int) -> Start:
         """The network with one output for each class and the background."""
+        from fastseg.methods.regulariser import regularised
         from fastseg.methods.start import start
 
-        return start(self.network, classes, self.seed, self.init_from)
+        begun = start(self.network, classes, self.seed, self.init_from)
+        return regularised(begun, self.regulariser, classes, parse_size(self.size), self.seed)
 
     def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """The batches of steps start .. steps - 1: this rank's rows of each."""
@@ -97,10 +101,10 @@ class PSSL:
     def loss(
         self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Scene | None = None
     ) -> Tensor:
-        """Softmax cross-entropy over the pixels that were seen, weighted by `weights`."""
-        from fastseg.methods.cross_entropy import cross_entropy
+        """Softmax cross-entropy over the pixels seen, weighted by `weights`, and the regulariser's loss beside it."""
+        from fastseg.methods.regulariser import regularised_loss
 
-        return cross_entropy(net, images, labels, weight)
+        return regularised_loss(net, images, labels, weight, self.regulariser)
 
     def weights(self, classes: int) -> Tensor:
         """What each class counts in the loss, (classes,) float32: `background` for the last, 1 for the others."""

@@ -16,7 +16,8 @@ from fastseg.nets.depth import SCALES, SkipNet, skip
 from fastseg.nets.fcn import fcn
 from fastseg.nets.features import Features, Network, features
 from fastseg.nets.flow import FlowNet, flow_net
-from fastseg.nets.gating_net import GatedNet, gated
+from fastseg.nets.gating_build import gated
+from fastseg.nets.gating_net import GatedNet
 from fastseg.nets.hypercolumn import hypercolumn
 from fastseg.nets.label_autoencoder import label_autoencoder
 from fastseg.nets.ocr import hrnet_stages, ocrnet

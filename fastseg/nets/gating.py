@@ -20,6 +20,7 @@ Source = Literal["baseline", "average", "ground_truth", "attention", "predicted"
 SOURCES = ("baseline", "average", "ground_truth", "attention", "predicted", "multiscale")
 UNGATED = ("baseline", "multiscale")
 KINDS = ("classes", "regression", "both")
+FLAGS = ("tied", "hard", "aspp")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Gating:
                 baseline on the image at several sizes
     tied        one kernel at all dilations
     hard        each pixel's largest gate alone in evaluation
+    aspp        in the place of DeepLabV3's ASPP, at w256: `gated-aspp-w256/deeplabv3/resnet50`
     loops       recurrent passes after the first one, as in `loops2`; 0 = no recurrent module
     branch      what the depth branch predicts: bins (classes), log-depth (regression), or both
     width       channels, as in `w512`
@@ -40,6 +42,7 @@ class Gating:
     source: Source = "predicted"
     tied: bool = False
     hard: bool = False
+    aspp: bool = False
     loops: int = 0
     branch: Kind = "classes"
     width: int = 512
@@ -54,7 +57,7 @@ class Gating:
     @property
     def name(self) -> str:
         """`gated-...`, as `parsed` reads it."""
-        words = ["gated", self.source, *(word for word in ("tied", "hard") if getattr(self, word))]
+        words = ["gated", self.source, *(word for word in FLAGS if getattr(self, word))]
         words += [f"loops{self.loops}"] * bool(self.loops) + [self.branch] * (self.branch != "classes")
         words += [f"w{self.width}"] * (self.width != 512)
         return "-".join(words + [f"d{'.'.join(map(str, self.dilations))}"] * (self.dilations != DILATIONS))
@@ -71,7 +74,7 @@ class Gating:
 def _meaning(word: str, name: str) -> dict[str, Any]:
     if word in SOURCES:
         return {"source": word}
-    if word in ("tied", "hard"):
+    if word in FLAGS:
         return {word: True}
     if word in KINDS:
         return {"branch": word}
@@ -81,8 +84,25 @@ def _meaning(word: str, name: str) -> dict[str, Any]:
         return {"width": int(word[1:])}
     if word[:1] == "d" and all(part.isdecimal() for part in word[1:].split(".")):
         return {"dilations": tuple(int(part) for part in word[1:].split("."))}
-    known = f"{', '.join(SOURCES)}, tied, hard, {', '.join(KINDS)}, loopsN, wN, dN.N"
+    known = f"{', '.join(SOURCES)}, {', '.join(FLAGS)}, {', '.join(KINDS)}, loopsN, wN, dN.N"
     raise ValueError(f"{name!r}: {word!r} is none of a gated network's words: {known}")
+
+
+def check_gates(gate: Tensor, branches: int) -> None:
+    """None; ValueError for soft gates of another number than the branches, or that do not sum to one at every pixel.
+
+    Sums are looked at on the CPU alone: on a GPU every call would wait for the device. NaN is left to the loss.
+    """
+    if not gate.is_floating_point() or torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        return
+    if gate.ndim != 4 or gate.shape[1] != branches:
+        raise ValueError(f"gates must be (N, {branches}, h, w), one a branch; got {tuple(gate.shape)}")
+    if gate.is_cuda:
+        return
+    sums = gate.detach().sum(1)
+    if bool(((sums - 1).abs() > 1e-3).any()):
+        low, high = sums.aminmax()
+        raise ValueError(f"gates must sum to one at every pixel; got sums from {low:.4g} to {high:.4g}")
 
 
 class GatedConv(nn.Module):
@@ -105,7 +125,8 @@ class GatedConv(nn.Module):
                 nn.init.kaiming_normal_(other)
 
     def forward(self, x: Tensor, gate: Tensor) -> Tensor:
-        """gate: float (N, B, h, w), or in evaluation branch numbers (N, h, w) uint8."""
+        """gate: float (N, B, h, w), or in evaluation branch numbers (N, h, w) uint8. ValueError: see `check_gates`."""
+        check_gates(gate, len(self.dilations))
         weight = self.weight.reshape(len(self.weight), len(self.weight[0]), -1, 3, 3)
         if torch.compiler.is_exporting():
             return self._dense(x, weight, gate)

@@ -33,10 +33,10 @@ def default_edges(bins: int) -> tuple[float, ...]:
     return tuple(NYU_EDGES[0] * (NYU_EDGES[-1] / NYU_EDGES[0]) ** (k / steps) for k in range(bins - 1))
 
 
-def disparity_edges(focal: float, baseline: float) -> tuple[float, ...]:
+def disparity_edges(focal: float = 2262.52, baseline: float = 0.209313) -> tuple[float, ...]:
     """The paper's edges for Cityscapes in metres: f b / d with d = (2^e - 1) / 256 of its raw disparities 2^e.
 
-    focal   pixels of the disparity image (2262.52 in Cityscapes); baseline in metres (0.209313)
+    focal, baseline   pixels of the disparity image, metres: of most of its cities, others differ by a few per cent
     """
     return tuple(focal * baseline * 256 / (2**each - 1) for each in CITYSCAPES_DISPARITIES)
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fastseg.nets.features import Features, Network
-from fastseg.nets.gating import UNGATED, Gating, GatingModule
+from fastseg.nets.gating import Gating, GatingModule
 from fastseg.nets.gating_depth import check_edges, default_edges, on_grid, quantised, unit
-from fastseg.nets.published import dilated
 
-STRIDE, DROPOUT = 8, 0.1
-SCALES = (1.0, 0.75, 0.5)
+DROPOUT = 0.1
 LEAST = 1e-12  # of a class's probability
 
 
@@ -61,6 +58,7 @@ class GatedNet(Network):
     """Logits (N, classes, H, W) of images (N, 3, H, W): log of softmax scores, upsampled bilinearly.
 
     encoder, decoder   what gives the features (decoder None: the encoder's last map); 3x3 -> width brings them here
+    after              what a decoder has between its pooling, whose place the gates take, and its classifier
     step               what the images' sides must be multiples of; they are padded by their edge
     loops              recurrent passes in evaluation, as many as wished: parameters are shared
     edges              of the depth bins in metres; they travel with the weights
@@ -69,13 +67,14 @@ class GatedNet(Network):
     classifiers: ClassVar[tuple[str, ...]] = ("classifier.", "recurrent.classifier.")
 
     def __init__(
-        self, encoder: nn.Module, decoder: nn.Module | None, width: int, step: int, spec: Gating, classes: int
-    ) -> None:
+        self, encoder: nn.Module, decoder: nn.Module | None, width: int, step: int, spec: Gating, classes: int,
+        after: nn.Module | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.spec, self.step, self.loops, self.resting = spec, step, spec.loops, False
         self.encoder, self.decoder = encoder, decoder
         self.reduced = nn.Sequential(*unit(width, spec.width, 3))
-        self.gating = GatingModule(spec)
+        self.gating, self.after = GatingModule(spec), after
         self.dropout, self.classifier = nn.Dropout(DROPOUT), nn.Conv2d(spec.width, classes, 1)
         self.recurrent = Recurrent(spec, classes) if spec.loops else None
         self.register_buffer("edges", torch.tensor(default_edges(len(spec.dilations))))
@@ -133,6 +132,7 @@ class GatedNet(Network):
         x = self.reduced(found)
         bins = None if depth is None or not self.measures else self.bins(depth, images, x)
         y, gate, logits, log_depth = self.gating(x, bins, self.edges)
+        y = y if self.after is None else self.after(y)
         passes = [Pass(self.classifier(self.dropout(y)), gate, logits, log_depth, y)]
         for _ in range(self.loops if loops is None else _checked_loops(loops)):
             assert self.recurrent is not None, "loops need the recurrent module"
@@ -178,69 +178,7 @@ class GatedNet(Network):
         return self.features(images, depth).logits
 
 
-class MultiScale(Network):
-    """The comparison: one network without gates on the image at several sizes, its softmax scores averaged.
-
-    Chen et al., "Attention to Scale" (2016), with all weights alike; the logits are the log of the mean.
-    """
-
-    classifiers: ClassVar[tuple[str, ...]] = ("net.classifier.",)
-
-    def __init__(self, net: GatedNet) -> None:
-        super().__init__()
-        self.net = net
-
-    @property
-    def encoder(self) -> nn.Module:
-        """The one encoder of all sizes."""
-        return self.net.encoder
-
-    def rest_statistics(self) -> None:
-        """None; the encoder's batch statistics stay what they are, in training too."""
-        self.net.rest_statistics()
-
-    def stages(self) -> list[list[nn.Module]]:
-        return self.net.stages()
-
-    def features(self, images: Tensor) -> Features:
-        size = images.shape[-2:]
-        seen = [[max(1, round(side * scale)) for side in size] for scale in SCALES]
-        looks = [functional.interpolate(images, each, mode="bilinear", antialias=True) for each in seen[1:]]
-        found = [self.net.features(look) for look in (images, *looks)]
-        grown = [functional.interpolate(each.logits.exp(), list(size), mode="bilinear") for each in found]
-        mean = torch.stack(grown).mean(0).clamp_min(LEAST)
-        return Features(found[0].encoder, found[0].penultimate, mean.log())
-
-
 def _checked_loops(loops: int) -> int:
     if loops < 1:
         raise ValueError(f"a network with a recurrent module makes at least 1 loop; got {loops}")
     return loops
-
-
-def gated(name: str, classes: int, inner: Callable[[str], Any]) -> GatedNet | MultiScale:
-    """The network `gated-WORDS/ENCODER`, or `gated-WORDS/DECODER/ENCODER`: over the features of that decoder.
-
-    inner   makes a network of segmentation-models-pytorch by name
-
-    ValueError: words that mean nothing, or an encoder or decoder that gating does not go over.
-    """
-    words, _, plain = name.partition("/")
-    spec = Gating.parsed(words)
-    if spec.source in UNGATED and spec.loops:
-        raise ValueError(f"{words}: loops need gates, which {spec.source} has not")
-    if "/" in plain:
-        net = _over_decoder(plain, inner(plain), spec, classes)
-    else:
-        encoder, width = dilated(plain, STRIDE)
-        net = GatedNet(encoder, None, width, STRIDE, spec, classes)
-    return MultiScale(net) if spec.source == "multiscale" else net
-
-
-def _over_decoder(plain: str, net: Any, spec: Gating, classes: int) -> GatedNet:
-    from fastseg.nets import stride
-
-    if isinstance(net, Network) or not hasattr(net, "decoder"):
-        raise ValueError(f"a gated head goes over segmentation-models-pytorch's decoders, or an encoder; got {plain}")
-    width = next(each.in_channels for each in net.segmentation_head.modules() if isinstance(each, nn.Conv2d))
-    return GatedNet(net.encoder, net.decoder, width, stride(net), spec, classes)

@@ -121,3 +121,14 @@ def test_a_run_is_painted_one_picture_an_image(tmp_path: Path) -> None:
     assert paint(["--run", str(shards(tmp_path / "run")), "--out", str(tmp_path / "out"), "--kind", "mask"]) == 0
     with Image.open(tmp_path / "out/a/3.png") as image:
         assert image.size == (32, 32) and np.unique(np.asarray(image)).tolist() == [0, 255]
+
+
+def test_an_autoencoder_of_its_maps_regularises_pretraining_on_them(tmp_path: Path) -> None:
+    root = shards(tmp_path / "run")
+    sizes = ["--root", str(root), "--size", "32x32", "--steps", "2", "--batch", "2", "--loop.workers", "0"]
+    words = ["label-autoencoder", "--data", "shards", "--widths", "32", "--out", str(tmp_path / "maps")]
+    assert train([*words, *sizes]) == 0
+    assert load(tmp_path / "maps").record.classes == ("class-0", "class-1", "background")
+    branch = ["--regulariser", "encoder", "--regulariser.autoencoder", str(tmp_path / "maps")]
+    assert train(["pssl", "--network", NETWORK, "--out", str(tmp_path / "net"), *sizes, *branch]) == 0
+    assert (tmp_path / "net" / "regulariser.json").is_file()

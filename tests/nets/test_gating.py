@@ -118,6 +118,18 @@ def test_one_gate_is_the_plain_dilated_convolution() -> None:
             torch.testing.assert_close(module(x, bins, EDGES)[0], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_gates_that_do_not_sum_to_one_are_refused() -> None:
+    conv, x = _module("average").conv, _inputs()[0]
+    gate = torch.full((2, 5, 11, 14), 0.2)
+    gate[1, 0, 3, 4] = 0.9
+    with pytest.raises(ValueError, match=r"gates must sum to one at every pixel; got sums from 1 to 1\.7"):
+        conv(x, gate)
+    with pytest.raises(ValueError, match=r"gates must be \(N, 5, h, w\)"):
+        conv(x, gate[:, :4])
+    gate[1, 0, 3, 4] = float("nan")
+    assert conv(x, gate).isnan().any()  # the loss sees it, and skips the step
+
+
 def test_bins_are_the_oracles(shared_data: Path) -> None:
     folder = shared_data / "nyu40_sample"
     millimetres = np.asarray(Image.open(folder / "5017_depth_mm.png"))
@@ -154,7 +166,7 @@ def test_edges_that_do_not_increase_are_refused() -> None:
         with pytest.raises(ValueError, match="edges of 5 depth bins must be 4 increasing metres"):
             check_edges(edges, 5)
     assert default_edges(5) == NYU_EDGES and len(check_edges(default_edges(3), 3)) == 2
-    assert check_edges(disparity_edges(2262.52, 0.209313), 5)[0] == pytest.approx(7.93, abs=0.01)
+    assert check_edges(disparity_edges(), 5)[0] == pytest.approx(7.93, abs=0.01)
 
 
 def test_depth_that_cannot_be_metres_is_refused() -> None:
@@ -181,7 +193,7 @@ def test_smoothing_keeps_a_constant_and_halves_noise() -> None:
 
 
 def test_a_name_says_all_that_a_network_is_made_of() -> None:
-    for spec in (Gating(), Gating("average", True), Gating("predicted", hard=True, loops=2, branch="both", width=64),
+    for spec in (Gating(), Gating("average", True), Gating(hard=True, aspp=True, loops=2, branch="both", width=64),
                  Gating("ground_truth", dilations=(4, 2, 1))):  # fmt: skip
         assert Gating.parsed(spec.name) == spec
     assert Gating("average", True, width=32).name == "gated-average-tied-w32"

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from fastseg.nets import build_network, classifier_keys, features, logits
-from fastseg.nets.gating_net import GatedNet, MultiScale
+from fastseg.nets.gating_build import MultiScale
+from fastseg.nets.gating_net import GatedNet
 
 pytestmark = pytest.mark.torch
 IMAGES = torch.rand(2, 3, 44, 60, generator=torch.Generator().manual_seed(0))
@@ -40,6 +41,17 @@ def test_a_head_over_our_own_decoders_is_refused() -> None:
         build_network("gated/hypercolumn/vgg11_bn", 4)
     with pytest.raises(ValueError, match="loops need gates"):
         build_network("gated-baseline-loops1/resnet10t", 4)
+
+
+def test_the_gates_take_the_place_of_a_pyramid() -> None:
+    net = build_network("gated-attention-aspp-w256/deeplabv3/resnet10t", 4).eval()
+    with torch.no_grad():
+        assert logits(net, IMAGES).shape == (2, 4, 44, 60)
+    assert isinstance(net, GatedNet) and net.state_dict()["after.conv.weight"].shape == (256, 256, 3, 3)
+    with pytest.raises(ValueError, match="its 256 channels, w256; got w512"):
+        build_network("gated-aspp/deeplabv3/resnet10t", 4)
+    with pytest.raises(ValueError, match="aspp is a place in deeplabv3"):
+        build_network("gated-aspp-w256/unet/resnet10t", 4)
 
 
 def test_every_loop_is_a_prediction_and_any_number_can_be_made() -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from fastseg.ops import gated_conv_norm  # noqa: E402
 from fastseg.ops.gated_conv_norm import gated_norm_conv2d  # noqa: E402
 
 pytestmark = pytest.mark.torch
+ROOT = Path(__file__).parents[2]
 DILATIONS = (16, 8, 4, 2, 1)
 Leaves = tuple[Tensor, ...]
 
@@ -100,3 +104,36 @@ def test_one_value_a_channel_has_no_variance() -> None:
     x, weight, gate, gamma, beta = _leaves(torch.float32, tied=False, n=1, height=1, width=1)
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         gated_norm_conv2d(x, weight, gate, DILATIONS, gamma, beta, None, 1e-5)
+
+
+SHARED = """
+import sys, torch
+import torch.distributed as dist
+from fastseg.ops.gated_conv_norm import gated_norm_conv2d
+meet, whole, rank = sys.argv[1], torch.load(sys.argv[2], weights_only=True), int(sys.argv[3])
+dist.init_process_group("gloo", init_method="file://" + meet, rank=rank, world_size=2)
+x, weight, gate, gamma, beta = (each.requires_grad_() for each in whole)
+part = slice(rank, rank + 1)
+y, mean, variance = gated_norm_conv2d(x[part], weight, gate[part], (16, 8, 4, 2, 1), gamma, beta, None, 1e-5, True)
+found = torch.autograd.grad(y.square().sum(), (x, weight, gate, gamma, beta))
+for each in found:
+    dist.all_reduce(each)
+torch.save([y.detach(), mean, variance, *found], f"{sys.argv[2]}.{rank}")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_share_their_statistics(tmp_path: Path) -> None:
+    leaves = _leaves(torch.float64, tied=False)
+    x, weight, gate, gamma, beta = leaves
+    torch.save([each.detach() for each in leaves], tmp_path / "whole")
+    command = [sys.executable, "-c", SHARED, str(tmp_path / "meet"), str(tmp_path / "whole")]
+    ranks = [subprocess.Popen([*command, str(rank)], cwd=ROOT) for rank in range(2)]
+    assert [rank.wait(200) for rank in ranks] == [0, 0]
+    y, mean, variance = gated_norm_conv2d(x, weight, gate, DILATIONS, gamma, beta, None, 1e-5)
+    expected = [mean, variance, *torch.autograd.grad(y.square().sum(), leaves)]
+    for rank in range(2):
+        own, *found = torch.load(tmp_path / f"whole.{rank}", weights_only=True)
+        torch.testing.assert_close(own, y.detach()[rank : rank + 1])
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours, theirs)
