@@ -22,12 +22,12 @@ OPTIM = OptimConfig(lr=5e-4, optimizer="adamw", weight_decay=0.0, schedule="cosi
 
 
 def trained(method: Monodepth, examples: LabelledImages | None = None) -> tuple[Learned, Learned]:
-    """The networks as training begins and as it ends, once it has ended; RuntimeError where it does not."""
+    """The networks as training begins and as it ends, once it has ended; InterruptedError where it does not."""
     limits = method.depth.nearest, method.depth.farthest
     begun = method.build(1)
     before = Learned(begun.net, begun.normalisation, limits)
     if fit(method, method.examples() if examples is None else examples):
-        raise RuntimeError(f"{method.out}: training did not end; run again to go on with it")
+        raise InterruptedError(f"{method.out}: training did not end; run again to go on with it")
     found = load(method.out)
     return before, Learned(restored(found), found.record.normalisation, limits)
 
@@ -39,7 +39,8 @@ def protocol(method: Monodepth, data: str) -> dict[str, Any]:
     return {
         "data": data, "network": method.network, "size": method.size, "batch": method.batch, "steps": method.steps,
         "start": method.init_from.rpartition("/")[2] or "random", "optim": method.optim, "depth": method.depth,
-        "offsets": list(method.clips.offsets or (-1, 1)), "seed": method.seed, "loss_by_tenth": losses,
+        "offsets": [] if method.supervision == "sensor" else list(method.clips.offsets or (-1, 1)),
+        "seed": method.seed, "loss_by_tenth": losses,
     }  # fmt: skip
 
 

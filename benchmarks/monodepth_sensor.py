@@ -64,6 +64,7 @@ def sensor(data: Path, runs: Path, network: str, steps: int, init_from: str) -> 
 def _row(picture: Picture, depth: Floats, predict: Predict, size: tuple[int, int]) -> Picture:
     """The picture, its measured and its predicted depth, side by side and on one scale."""
     found = predict(tensor_of(picture, size))[0].numpy()
-    measured = depth[:: depth.shape[0] // size[0], :: depth.shape[1] // size[1]][: size[0], : size[1]]
+    rows, columns = (((np.arange(n) + 0.5) * whole / n).astype(int) for n, whole in zip(size, depth.shape, strict=True))
+    measured = depth[rows[:, None], columns]
     painted = depth_picture(np.concatenate([measured, found], 1))
     return np.concatenate([resized(picture, *size, smooth=True), painted], 1)

@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.readme_ops import newest
 from fastseg.compare_order import verdict
 
+DEPTH = "study_monodepth_rooms_depth"
 STUDIES = ("study_hn_camvid", "study_monodepth_rooms")
 
 
@@ -20,7 +21,24 @@ def lines(folder: Path) -> list[str]:
     for name in STUDIES:
         path = folder / f"{name}.json"
         found += ["", *(study(name, json.loads(path.read_text("utf-8"))) if path.exists() else [f"{name}: not run."])]
-    return found
+    return [*found, *depth(folder)]
+
+
+def depth(folder: Path) -> list[str]:
+    """A line on what the study's depth pre-trainings know of depth; none before they were scored."""
+    path = folder / f"{DEPTH}.json"
+    if not path.exists():
+        return []
+    record = json.loads(path.read_text("utf-8"))
+    told = (
+        f"{name.replace('_', ' ')} {percent(row['delta1'])} and {row['rel']:.3f}"
+        for name, row in record["result"].items()
+    )
+    return [
+        "",
+        f"Depth on {record['images']} images of unseen rooms after these pre-trainings, scaled by each image's median: "
+        f"pixels within a factor of 1.25, and mean relative error: {'; '.join(told)}. From `{DEPTH}`.",
+    ]
 
 
 def study(name: str, record: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 LOADED = ["fastseg.train", "fastseg.evaluate", "fastseg.methods.start", "fastseg.resume", "torchvision.transforms.v2"]
 
@@ -47,7 +47,10 @@ def forked(words: tuple[str, ...], log: Path, environment: Mapping[str, str], ke
 
     environment   of the program, but for what libraries read as they are loaded: that is the first program's
     kept          a file descriptor that the program holds open as long as it lives
+
+    ChildProcessError: the process to fork from was ended, by whatever ends processes on this machine.
     """
+    log.touch()  # it is looked into before the program lives
     context = get_context("forkserver")
     context.set_forkserver_preload(LOADED)
     before = dict(os.environ)
@@ -58,7 +61,10 @@ def forked(words: tuple[str, ...], log: Path, environment: Mapping[str, str], ke
         os.environ.clear()
         os.environ.update(before)
     process = context.Process(target=_program, args=(words, log.absolute(), dict(environment), _Descriptor(kept)))
-    process.start()
+    try:
+        process.start()
+    except (EOFError, ConnectionError) as error:
+        raise ChildProcessError("the process that begins trainings was ended; run the same command again") from error
     return Forked(process)
 
 
@@ -78,8 +84,8 @@ def _detached(sent: Any) -> int:
     return int(sent.detach())
 
 
-def _program(words: tuple[str, ...], log: Path, environment: Mapping[str, str], kept: int) -> None:
-    """None never: the process exits with the program's code."""
+def _program(words: tuple[str, ...], log: Path, environment: Mapping[str, str], kept: int) -> NoReturn:
+    """The process exits with the program's code."""
     os.environ.update(environment)
     with log.open("ab") as file:
         for number in (1, 2):
@@ -89,5 +95,5 @@ def _program(words: tuple[str, ...], log: Path, environment: Mapping[str, str], 
 
     torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
     code = importlib.import_module(words[0]).cli(list(words[1:]))
-    os.fstat(kept)  # held until here
+    os.close(kept)  # held until here
     sys.exit(code)

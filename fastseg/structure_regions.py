@@ -57,7 +57,7 @@ def unit(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def labelled(label: Labels, cells: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     """Where at least half of a cell's pixels have a label."""
-    return in_cells(label != 255, cells).mean((2, 3)) >= 0.5
+    return np.asarray((in_cells(label, cells) != 255).mean((2, 3)) >= 0.5)
 
 
 def query(seen: Seen, random: np.random.Generator) -> Region | None:
@@ -72,10 +72,10 @@ def query(seen: Seen, random: np.random.Generator) -> Region | None:
     return Region(0, row, column)
 
 
-def in_cells(values: npt.NDArray[np.generic], cells: tuple[int, ...]) -> npt.NDArray[np.generic]:
-    """(h, w, 16, 16) of a map (H, W), what lies beyond its edge void (255)."""
+def in_cells(label: Labels, cells: tuple[int, ...]) -> Labels:
+    """(h, w, 16, 16) of a label map (H, W), what lies beyond its edge void (255)."""
     height, width = cells
-    padded = np.full((height * CELL, width * CELL), 0 if values.dtype == bool else 255, values.dtype)
-    kept = values[: height * CELL, : width * CELL]
+    padded = np.full((height * CELL, width * CELL), 255, np.uint8)
+    kept = label[: height * CELL, : width * CELL]
     padded[: kept.shape[0], : kept.shape[1]] = kept
     return padded.reshape(height, CELL, width, CELL).swapaxes(1, 2)

@@ -16,6 +16,7 @@ from fastseg.methods.classify import Classify
 from fastseg.methods.gating import DepthGating
 from fastseg.methods.hn import HN
 from fastseg.methods.monodepth import Monodepth
+from fastseg.methods.pssl import PSSL
 from fastseg.methods.segment import Few, FewFrames, Segment
 from fastseg.methods.structure import LabelStructure
 
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
     from fastseg.transfer import Transfer
 
 SURVEY = 2000
-Trained = HN | Segment | Classify | Monodepth | DepthGating | LabelStructure
+Trained = HN | Segment | Classify | Monodepth | DepthGating | LabelStructure | PSSL
 METHODS: dict[str, type[Trained]] = {
-    method.name: method for method in (HN, Segment, Classify, Monodepth, DepthGating, LabelStructure)
+    method.name: method for method in (HN, Segment, Classify, Monodepth, DepthGating, LabelStructure, PSSL)
 }
 
 
@@ -151,6 +152,8 @@ def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: t
     if begun.transfer is not None and found is None and group.first:
         _report(begun.transfer, method.out)
     weight = median_frequency_weights(pixels).to(group.device) if method.optim.class_weights == "median" else None
+    if isinstance(method, PSSL):
+        weight = method.weights(len(pixels)).to(group.device)
     net = begun.net if group.world == 1 else over_ranks(begun.net, group.device.type == "cuda")
     state = Run(method, net, begun.network, begun.normalisation, group, weight)
     if found is not None:

@@ -123,7 +123,7 @@ def test_a_method_has_its_test() -> None:
     stems = [
         path.stem
         for path in (ROOT / "fastseg/methods").glob("*.py")
-        if path.stem in {"hn", "segment", "classify", "monodepth", "structure", "gating"}
+        if path.stem in {"hn", "segment", "classify", "monodepth", "structure", "gating", "pssl"}
     ]
     missing = [room.format(stem) for stem in stems for room in METHOD_ROOMS if not (ROOT / room.format(stem)).exists()]
     assert not missing
@@ -233,6 +233,7 @@ def test_import_fastseg_loads_neither_torch_nor_kernels() -> None:
         "train label-autoencoder",
         "analyse",
         "train gating",
+        "train pssl",
         "evaluate",
         "predict",
         "export",

@@ -194,7 +194,8 @@ def augment(
     change = Change.drawn(label.shape, size, config, key, camera)
     metres = None if depth is None else change.metres(depth)
     where = change.where
-    return Augmented(change.colour(image), where.nearest(_tensor(label), IGNORE), metres, _intrinsics(camera, where))
+    classes = label if label.dtype == np.uint8 else label.astype(np.int32)  # few of torch's functions take uint16
+    return Augmented(change.colour(image), where.nearest(_tensor(classes), IGNORE), metres, _intrinsics(camera, where))
 
 
 def augment_clip(
@@ -254,8 +255,8 @@ def _check(image: Bytes, label: Labels, depth: npt.NDArray[np.float32] | None, c
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"an image must be uint8 (H, W, 3); got {image.dtype} {image.shape}")
     size = image.shape[:2]
-    if label.dtype != np.uint8 or label.shape != size:
-        raise ValueError(f"its label must be uint8 {size}, as its image; got {label.dtype} {label.shape}")
+    if label.dtype not in (np.uint8, np.uint16) or label.shape != size:
+        raise ValueError(f"its label must be uint8 or uint16 {size}, as its image; got {label.dtype} {label.shape}")
     if depth is not None and (depth.dtype != np.float32 or depth.shape != size):
         raise ValueError(f"its depth must be float32 {size}, as its image; got {depth.dtype} {depth.shape}")
     if camera is not None and (camera.height, camera.width) != size:

@@ -41,7 +41,9 @@ class HNShards:
 
     @property
     def class_names(self) -> list[str]:
-        hn = self.metadata["hn"]
+        hn = self.metadata.get("hn")
+        if hn is None:
+            raise ValueError(f"{self.paths[0]} holds no HN-labels; PSSL labels are for `fastseg train pssl`")
         return class_names(hn["n_height"], hn["n_normal"], hn["height_edges"])
 
     @cached_property

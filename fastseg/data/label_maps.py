@@ -65,14 +65,21 @@ def nearest(label: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[
 
 
 def open_labels(source: LabelSource, root: Path | str, split: str) -> LabelledImages:
-    """The labels of one split of a data set, of `shards` (a label run), or of a folder of `labels` without images.
+    """The labels of one split of a data set, of `shards` (HN or PSSL), or of a folder of `labels` without images.
 
     Raises FileNotFoundError, ValueError or FrameError with one sentence when there are none.
     """
     if source == "shards":
-        from fastseg.data.hn_runs import open_runs
-
-        return open_runs(root)
+        return open_shards(root)
     if source == "labels":
         return LabelFolder(root, split)
     return open_labelled(source, root, split)
+
+
+def open_shards(root: Path | str) -> LabelledImages:
+    """The labelled images of a PSSL run, or of one or several HN-label runs; ValueError when there are none."""
+    from fastseg.data.hn_runs import open_runs
+    from fastseg.data.pssl_shards import PSSLShards
+
+    found = open_runs(root)
+    return PSSLShards(root) if "pssl" in getattr(found, "metadata", {}) else found

@@ -28,15 +28,15 @@ def activation_loss(pairs: list[tuple[Tensor, Tensor]], labels: Tensor, weight: 
 
     pairs    of an EncoderBranch, for labels (N, H, W); a place of conv3 counts by its labelled pixels
     """
-    mass, total = mass_of(labels, weight)[:, None], 0
-    height, width = pairs[0][1].shape[-2:]
-    mass = functional.pad(mass, (0, width - mass.shape[-1], 0, height - mass.shape[-2]))
+    mass, (height, width) = mass_of(labels, weight)[:, None], labels.shape[-2:]
     terms = []
     for told, target in pairs:
-        here = functional.avg_pool2d(mass, height // target.shape[-2])[:, 0]
+        rows, columns = target.shape[-2:]
+        step = -(-height // rows)
+        whole = functional.pad(mass, (0, step * columns - width, 0, step * rows - height))
+        here = functional.avg_pool2d(whole, step)[:, 0]
         terms.append(target.shape[1] * averaged((told.float() - target.float()).square().mean(1), here))
-        total += target.shape[1]
-    return torch.stack(terms).sum() / total
+    return torch.stack(terms).sum() / sum(target.shape[1] for _, target in pairs)
 
 
 def mass_of(labels: Tensor, weight: Tensor | None) -> Tensor:

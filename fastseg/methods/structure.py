@@ -14,6 +14,7 @@ from fastseg.frames import LabelledImages
 from fastseg.methods import LoopConfig, OptimConfig, Start, check_training, parse_size
 from fastseg.tensors import Module, Tensor
 
+MOST = 255  # classes; a map is a picture of them here, 8 bits deep
 Widths = Literal[32, 128, 256]
 
 
@@ -79,11 +80,13 @@ class LabelStructure:
         return LabelPictures(open_labels(self.data, self.root, self.loop.eval_split), parse_size(self.size))
 
     def build(self, classes: int) -> Start:
-        """The autoencoder, which takes label maps as they are."""
+        """The autoencoder, which takes label maps as they are; ValueError for more classes than such maps can name."""
         from dataclasses import replace
 
         from fastseg.methods.start import start
 
+        if classes > MOST:
+            raise ValueError(f"a label autoencoder takes maps of at most {MOST} classes; these have {classes}")
         return replace(start(self.network, classes, self.seed, self.init_from), normalisation=AS_THEY_ARE)
 
     def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:

@@ -9,7 +9,8 @@ from fastseg.nets.published import pyramid
 
 STEP = 0.01  # what the network's numbers are multiplied by: training begins at almost no motion
 GREY, SPREAD = 0.45, 0.225
-LENS_STEP = 10.0  # what the camera's numbers are multiplied by: Adam changes them by a step's rate at most
+LENS_STEP = (10.0, 10.0, 1.0, 1.0)  # what the camera's numbers are multiplied by: Adam changes them by a step's rate;
+# the centre slowly, since until motion is known it takes over what a turn of the camera explains
 
 
 class PoseNet(nn.Module):
@@ -43,7 +44,8 @@ class PoseNet(nn.Module):
 class LearnedCamera(nn.Module):
     """The intrinsics (N, 4) of images of one camera, float32, learned from where they are thought to be.
 
-        fx = e^a fx_0,  fy = e^b fy_0,  cx = cx_0 + p w,  cy = cy_0 + q h;   (a, b, p, q) = 10 `change`, 0 at first
+        fx = e^a fx_0,  fy = e^b fy_0,  cx = cx_0 + p w,  cy = cy_0 + q h
+        (a, b, p, q) = LENS_STEP `change`, 0 at first
 
     w, h are the pixels that the whole picture takes in an image, w negative in a mirrored one: the camera learned is
     the same in units of the picture's width and height, however its pictures are resized, cropped and mirrored.
@@ -55,7 +57,7 @@ class LearnedCamera(nn.Module):
 
     def forward(self, camera: Tensor, extent: Tensor) -> Tensor:
         """camera (N, 4) fx_0, fy_0, cx_0, cy_0 in pixels of each image; extent (N, 2) w, h."""
-        change = LENS_STEP * self.change
+        change = self.change.new_tensor(LENS_STEP) * self.change
         return torch.cat(
             [camera[:, :2].float() * change[:2].exp(), camera[:, 2:].float() + change[2:] * extent.float()], 1
         )

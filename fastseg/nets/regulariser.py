@@ -74,12 +74,16 @@ class EncoderBranch(nn.Module):
         return self.encoder
 
     def forward(self, found: Features, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """(predicted, target) of conv1 and of conv3, (N, w, h, w) each, for labels (N, H, W) as large as the images."""
-        offered = taps(found)
+        """(predicted, target) of conv1 and of conv3, (N, C, H, W) and (N, C, H/4, W/4) rounded up.
+
+        labels   (N, H, W) integer, as large as the padded images
+        """
+        offered, (height, width) = taps(found), labels.shape[-2:]
         with torch.no_grad():
             encoded = self.encoder(labels)
+        coarse = encoded.conv3[..., : -(-height // 4), : -(-width // 4)]  # without what pads labels to sixteens
         pairs = []
-        for parts, target in zip(self.project, (encoded.conv1, encoded.conv3), strict=True):
+        for parts, target in zip(self.project, (encoded.conv1[..., :height, :width], coarse), strict=True):
             assert isinstance(parts, nn.ModuleList)
             told = [fitted(part, offered[name], target.shape[-2:]) for part, name in zip(parts, self.taps, strict=True)]
             pairs.append((torch.stack(told).sum(0), target))

@@ -72,7 +72,7 @@ def test_normalisation_of_black_and_white() -> None:
 
 def test_image_and_label_of_different_sizes_are_refused() -> None:
     image, label = _pair()
-    with pytest.raises(ValueError, match=r"its label must be uint8 \(30, 40\)"):
+    with pytest.raises(ValueError, match=r"its label must be uint8 or uint16 \(30, 40\)"):
         augment(image, label[:-1], (8, 8), NOTHING, (0, 0, 0))
 
 

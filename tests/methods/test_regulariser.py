@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from fastseg.checkpoint import load
 from fastseg.inference import restored
+from fastseg.losses import labelled_mass
 from fastseg.methods import OptimConfig, RegulariserConfig
 from fastseg.methods.cross_entropy import cross_entropy
 from fastseg.methods.regulariser import branch_of, regularised_loss
@@ -131,6 +132,20 @@ def test_squares_are_compared_over_the_labelled_pixels() -> None:
     assert label_loss(logits, torch.full_like(labels, 255), None, True) == 0
     weight = torch.tensor([0.0, 1.0, 0.0])
     torch.testing.assert_close(label_loss(logits, labels, weight, True), wrong[labels == 1].mean())
+
+
+def test_a_batch_in_parts_has_the_loss_of_the_whole() -> None:
+    logits, labels = torch.randn(4, 3, 32, 32), torch.randint(0, 3, (4, 32, 32), dtype=torch.uint8)
+    labels[0, :20], labels[3] = 255, 255
+    pairs = [(torch.randn(4, 8, side, side), torch.randn(4, 8, side, side)) for side in (32, 8)]
+    for weight in (None, torch.tensor([0.5, 2.0, 1.0])):
+        shares = torch.stack([labelled_mass(part, weight) for part in labels.chunk(2)]) / labelled_mass(labels, weight)
+        for squares in (False, True):
+            parts = [label_loss(x, y, weight, squares) for x, y in zip(logits.chunk(2), labels.chunk(2), strict=True)]
+            torch.testing.assert_close((torch.stack(parts) * shares).sum(), label_loss(logits, labels, weight, squares))
+        halves = [[(told[at], target[at]) for told, target in pairs] for at in (slice(2), slice(2, 4))]
+        parts = [activation_loss(half, y, weight) for half, y in zip(halves, labels.chunk(2), strict=True)]
+        torch.testing.assert_close((torch.stack(parts) * shares).sum(), activation_loss(pairs, labels, weight))
 
 
 def test_activations_are_told_from_the_hypercolumn(autoencoder: str) -> None:

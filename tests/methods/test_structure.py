@@ -98,6 +98,11 @@ def test_maps_that_are_all_void_are_told(tmp_path: Path, capsys: pytest.CaptureF
     assert "no pixel of the 4 labelled images has a class: all are 255 (ignore)" in error
 
 
+def test_more_classes_than_a_map_can_name_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="maps of at most 255 classes; these have 1002"):
+        _method(tmp_path).build(1002)
+
+
 def test_widths_and_splits_that_are_not_there_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = _labels(tmp_path / "set")
     assert "32 or 128 or 256; got 64" in _said(root, tmp_path / "run", capsys, "--widths", "64")

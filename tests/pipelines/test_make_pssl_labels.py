@@ -221,3 +221,49 @@ def test_a_classifier_that_does_not_fit_is_refused_in_one_sentence(
         code = int(end.code or 0)
     assert code == 2 and said in capsys.readouterr().err
     assert not list(tmp_path.glob("out/labels/*"))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("class", 3, "class of 'cat/0' must lie in 0..2; got 3"),
+        ("deciles", b"\x99" * (SIZE * SIZE // 2), "too many pixels rank too high"),
+        ("deciles", b"\x00" * (SIZE * SIZE // 2), "too many pixels rank too high"),
+        ("deciles", b"\xaa" * (SIZE * SIZE // 2), "must lie in 0..9; got 10"),
+        ("deciles", b"\x00", "take 512 bytes; got 1"),
+        ("right", 1.5, "right of 1 rows must lie in 0..1"),
+    ],
+)
+def test_verify_names_a_row_that_no_run_makes(column: str, value: Any, said: str, models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(config(folder(tmp_path / "in", {"cat/0.jpg": encoded(noise(0))}), models, out)) == 0
+    path = out / "labels/shard-00000.parquet"
+    (row,) = shards.read_rows(path)
+    with shards.ShardWriter(path, shards.read_metadata(path), shards.PSSL_SCHEMA) as writer:
+        writer.add(row | {column: value})
+        writer.commit()
+    found = problems(out)
+    assert any(said in problem for problem in found), found
+
+
+@pytest.mark.slow
+def test_ray_actors_keep_the_networks_and_make_the_same_labels(ray_log: Path, models: Path, tmp_path: Path) -> None:
+    files = {f"{CLASSES[i % 3]}/{i}.jpg": encoded(noise(i)) for i in range(9)} | {"cat/x.jpg": b"no picture"}
+    one = config(folder(tmp_path / "in", files), models, tmp_path / "one")
+    assert main(one) == 0
+    assert main(replace(one, out=str(tmp_path / "two"), workers=2, tuning=replace(one.tuning, worker_mb=500))) == 0
+    assert problems(tmp_path / "two") == []
+    assert digests(tmp_path / "one") == digests(tmp_path / "two") and len(rows(tmp_path / "two", "rejected")) == 1
+
+
+@pytest.mark.slow
+def test_classifiers_that_no_worker_can_open_end_the_run_before_its_first_shard(
+    ray_log: Path, models: Path, tmp_path: Path
+) -> None:
+    listed = json.loads(models.read_text())
+    broken = models.parent / "broken.json"
+    broken.write_text(json.dumps([listed[0] | {"classes": ""}]))
+    one = config(folder(tmp_path / "in", {"cat/0.jpg": encoded(noise(0))}), broken, tmp_path / "out", workers=1)
+    with pytest.raises(ValueError, match="1000 outputs for 3 classes"):
+        main(replace(one, tuning=replace(one.tuning, worker_mb=500)))
+    assert not list(tmp_path.glob("out/labels/*.parquet"))

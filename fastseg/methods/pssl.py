@@ -1,0 +1,113 @@
+"""PSSL: pre-training of whole segmentation networks on pseudo labels of classified pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from fastseg.data.augment import AugmentConfig
+from fastseg.data.batches import Batch, Recipe, Scene, batches
+from fastseg.frames import LabelledImages
+from fastseg.methods import LoopConfig, OptimConfig, RegulariserConfig, Start, check_training, parse_size
+from fastseg.tensors import Module, Tensor
+
+EPOCH = 20_018  # steps: 1,281,167 pictures, 64 at a time
+
+
+def _varied() -> AugmentConfig:
+    return AugmentConfig(min_scale=0.5, max_scale=2.0, blur=0.1, rotate=10.0)
+
+
+def _optimised() -> OptimConfig:
+    return OptimConfig(lr=0.01, schedule="step", step_at=(20 * EPOCH,), step_factor=0.1)
+
+
+@dataclass(frozen=True)
+class PSSL:
+    """Pre-train any segmentation network on PSSL labels; the paper's 30 epochs of ImageNet by default.
+
+    root        the output folder of pipelines.make_pssl_labels, or such a place in a store
+    out         the folder for checkpoints and metrics
+    images      how many of the pictures to train on, drawn by the seed; 0 = all
+    background  the weight of the background in the loss; that of every class is 1
+    network     decoder/encoder, see fastseg.nets.build_network: the paper's are pspnet/resnet50,
+                deeplabv3/resnest50d and ocrnet/hrnet_w18
+    size        HEIGHTxWIDTH that pictures and labels are resized to
+    steps       in all, those of a resumed run included
+    batch       pictures a step
+    init_from   weights to start from: a checkpoint folder, a .safetensors or .pth file, timm:NAME; empty = random
+    resume      go on from the last good checkpoint in `out`
+    regulariser a second branch of training alone, through an autoencoder of label maps
+    seed        of everything random: weights, order, augmentation, dropout, which pictures
+    """
+
+    name: ClassVar[str] = "pssl"
+
+    root: str
+    out: Path
+    images: int = 0
+    background: float = 0.1
+    network: str = "pspnet/resnet50"
+    size: str = "256x256"
+    steps: int = 30 * EPOCH
+    batch: int = 64
+    init_from: str = ""
+    resume: bool = False
+    seed: int = 0
+    augment: AugmentConfig = field(default_factory=_varied)
+    optim: OptimConfig = field(default_factory=_optimised)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    regulariser: RegulariserConfig = field(default_factory=RegulariserConfig)
+
+    def __post_init__(self) -> None:
+        check_training(self.steps, self.batch, self.optim)
+        parse_size(self.size)
+        if self.images < 0 or not 0 < self.background < float("inf"):
+            raise ValueError(f"--images must be at least 0, --background above 0; got {self.images}, {self.background}")
+        if self.loop.eval_every:
+            raise ValueError("loop.eval_every is for segment: label shards have no second split")
+        if self.optim.class_weights != "none":
+            raise ValueError("optim.class_weights does not go with pssl: --background weighs its classes")
+
+    def examples(self) -> LabelledImages:
+        """The shards' pictures with their labels, or as many of them as asked for."""
+        from fastseg.data.pssl_shards import PSSLShards
+        from fastseg.methods.segment import Few
+
+        whole = PSSLShards(self.root)
+        if self.images > len(whole):
+            raise ValueError(f"--images {self.images} are more than the {len(whole)} pictures of {self.root}")
+        return Few.chosen(whole, str(self.images), self.seed) if self.images else whole
+
+    def validation(self) -> None:
+        """None: pseudo labels are a means, not an end."""
+        return None
+
+    def build(self, classes: int) -> Start:
+        """The network with one output for each class and the background."""
+        from fastseg.methods.regulariser import regularised
+        from fastseg.methods.start import start
+
+        begun = start(self.network, classes, self.seed, self.init_from)
+        return regularised(begun, self.regulariser, classes, parse_size(self.size), self.seed)
+
+    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """The batches of steps start .. steps - 1: this rank's rows of each."""
+        recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment)
+        return batches(examples, recipe, start, self.steps, self.loop.workers, rank=rank, world=world)
+
+    def loss(
+        self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Scene | None = None
+    ) -> Tensor:
+        """Softmax cross-entropy over the pixels seen, weighted by `weights`, and the regulariser's loss beside it."""
+        from fastseg.methods.regulariser import regularised_loss
+
+        return regularised_loss(net, images, labels, weight, self.regulariser)
+
+    def weights(self, classes: int) -> Tensor:
+        """What each class counts in the loss, (classes,) float32: `background` for the last, 1 for the others."""
+        import torch
+
+        return torch.ones(classes).index_fill(0, torch.tensor([classes - 1]), self.background)
