@@ -231,8 +231,8 @@ def test_a_frozen_backbone_keeps_its_statistics(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_classes_and_depth_are_learnt_by_heart(tmp_path: Path) -> None:
-    optim = OptimConfig(lr=1e-2, optimizer="adamw", schedule="cosine")
-    given: dict[str, Any] = {"steps": 60, "batch": 8, "size": "64x64", "augment": NOTHING, "optim": optim}
+    optim = OptimConfig(lr=1e-2, optimizer="adamw", schedule="cosine", weight_decay=0.0)
+    given: dict[str, Any] = {"steps": 100, "batch": 8, "size": "64x64", "augment": NOTHING, "optim": optim}
     weights, loop = GateWeights(classes=1.0, regression=1.0), replace(LOOP, save_every=1000)
     assert main(_toy(tmp_path, stages=("gating",), weights=weights, loop=loop, **given)) == 0
     net: Any = restored(load(tmp_path))
@@ -242,7 +242,7 @@ def test_classes_and_depth_are_learnt_by_heart(tmp_path: Path) -> None:
     with torch.inference_mode():
         seen = IMAGENET(images)
         (found,) = net.every(seen)
-        assert (net.shown(found, seen).argmax(1).numpy() == labels).mean() > 0.95
+        assert (net.shown(found, seen).argmax(1).numpy() == labels).mean() > 0.92  # a stride of 8
         truth = net.grid_depth(depth, found.gate)
-        assert (found.bins.argmax(1) == quantised(truth, net.edges)).float().mean() > 0.75
-        assert log_depth_loss(found.log_depth, truth) < 0.1  # 0.33 for the mean of all
+        assert (found.bins.argmax(1) == quantised(truth, net.edges)).float().mean() > 0.8
+        assert log_depth_loss(found.log_depth, truth) < 0.08
