@@ -11,8 +11,8 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
+from fastseg.nets.made_again import encoded, made_again
 from fastseg.nets.published import pyramid
 
 SCALES = 4
@@ -50,8 +50,8 @@ class SkipDecoder(nn.Module):
         x, found = maps[-1], []
         for index in reversed(range(len(WIDTHS))):
             beside = maps[index] if index else None
-            again = index < REMADE and self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling()
-            x = _remade(self.levels[index], x, beside) if again else self.levels[index](x, beside)
+            level = self.levels[index]
+            x = made_again(level, x, beside) if index < REMADE else level(x, beside)
             found.append(x)
         return found[::-1]
 
@@ -78,7 +78,9 @@ class SkipNet(nn.Module):
     def scales(self, images: Tensor) -> list[Tensor]:
         """The logits (N, classes, H / 2^s, W / 2^s) of every scale s, finest first."""
         heads = [self.segmentation_head, *self.coarser]
-        return [head(each) for head, each in zip(heads, self.decoder.every(self.encoder(images)), strict=False)]
+        return [
+            head(each) for head, each in zip(heads, self.decoder.every(encoded(self.encoder, images)), strict=False)
+        ]
 
     def forward(self, images: Tensor) -> Tensor:
         return cast(Tensor, self.segmentation_head(self.decoder(self.encoder(images))))
@@ -109,12 +111,6 @@ def grown(disparity: Tensor, scale: int, size: tuple[int, int]) -> Tensor:
         factor = float(2**scale)
         disparity = functional.interpolate(disparity, scale_factor=factor, mode="bilinear", align_corners=False)
     return disparity[:, 0, : size[0], : size[1]].contiguous()
-
-
-def _remade(level: nn.Module, x: Tensor, beside: Tensor | None) -> Tensor:
-    """What the level makes, to the bit, without keeping what its backward needs: that is made again there."""
-    found: Tensor = checkpoint(level, x, beside, use_reentrant=False, preserve_rng_state=False)
-    return found
 
 
 def _convolution(before: int, after: int) -> nn.Conv2d:

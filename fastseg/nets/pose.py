@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fastseg.nets.made_again import encoded
 from fastseg.nets.published import pyramid
 
 STEP = 0.01  # what the network's numbers are multiplied by: training begins at almost no motion
@@ -36,7 +37,7 @@ class PoseNet(nn.Module):
     def forward(self, target: Tensor, source: Tensor) -> Tensor:
         """target, source (N, 3, H, W) in [0, 1]."""
         pair = (torch.cat([target, source], 1) - GREY) / SPREAD
-        found: Tensor = self.head(self.encoder(pair)[-1])
+        found: Tensor = self.head(encoded(self.encoder, pair)[-1])
         motion = STEP * found.mean((2, 3)).float()
         return rigid(motion[:, :3], motion[:, 3:])
 
