@@ -41,8 +41,8 @@ from fastseg.pictures import Picture
 INTRINSICS = "240.976,244.717,203.544,63.052"
 TRAINED, FRAMES = 320, 400
 PREDICTED_M = 0.002  # metres a unit of depth_pred, by the data's README
-ROOMS = {"seed": 41, "rooms": 60, "views": 16, "height": 64, "width": 96}
-HELD = {"seed": 42, "rooms": 12, "views": 16, "height": 64, "width": 96}
+ROOMS = {"seed": 41, "rooms": 100, "views": 16, "height": 128, "width": 192}
+HELD = {"seed": 42, "rooms": 12, "views": 16, "height": 128, "width": 192}
 STRIDE = 2  # frames from a target to its source frames, 4 to 8 cm
 Found = tuple[dict[str, Any], Sequence[Picture]]
 
