@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +95,8 @@ class Learned:
     @torch.no_grad()
     def pose(self, pair: Pair) -> Tensor:
         """T_source_target (1, 4, 4), from the frames in order of time as in training."""
-        return learned_poses(self.net.eval().pose, pair.target, pair.source[:, None], [-1 if pair.back else 1])[:, 0]
+        network = cast(nn.Module, self.net.eval().pose)
+        return learned_poses(network, pair.target, pair.source[:, None], [-1 if pair.back else 1])[:, 0]
 
     def __call__(self, pair: Pair) -> tuple[Tensor, Tensor | None, Tensor]:
         return self.depth(pair.target), self.depth(pair.source), self.pose(pair)
@@ -185,7 +186,7 @@ def triples(clips: Chosen, size: tuple[int, int], learned: Learned) -> dict[str,
     seen = list(pairs(clips, size))
     for back, ahead in zip(seen[::2], seen[1::2], strict=True):
         assert back.pose is not None and ahead.pose is not None
-        true = np.stack([np.eye(4), *np.linalg.inv([each.pose[0].double().numpy() for each in (back, ahead)])])
+        true = np.stack([np.eye(4), *(np.linalg.inv(each[0].double().numpy()) for each in (back.pose, ahead.pose))])
         steps = [learned.pose(each)[0].double().numpy() for each in (back, ahead)]
         found.append(asdict(pose_scores(true[[1, 0, 2]], np.stack([np.linalg.inv(steps[0]), steps[1]]), 3)))
     return {name: float(np.mean([each[name] for each in found])) for name in found[0]} | {"snippets": len(found)}
@@ -214,11 +215,13 @@ def tensor_of(picture: npt.NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
 
 def _whole(valid: Tensor) -> Tensor:
     """Where all of a 3x3 window counts, for what does not is black in SSIM; beyond the border everything counts."""
-    return ~nn.functional.max_pool2d((~valid)[:, None].float(), 3, 1, 1)[:, 0].bool()
+    beside: Tensor = nn.functional.max_pool2d((~valid)[:, None].float(), 3, 1, 1)[:, 0]
+    return beside == 0
 
 
 def _error(pair: Pair, depth: Tensor, pose: Tensor) -> Tensor:
-    return photometric_loss(pair.target, pair.source[:, None], depth, pair.camera, pose[:, None])[0]
+    error: Tensor = photometric_loss(pair.target, pair.source[:, None], depth, pair.camera, pose[:, None])[0]
+    return error
 
 
 def _apart(pair: Pair, depth: Tensor, there: Tensor, pose: Tensor) -> Tensor:
@@ -229,4 +232,5 @@ def _apart(pair: Pair, depth: Tensor, there: Tensor, pose: Tensor) -> Tensor:
     points = torch.stack([(u - cx) / fx, (v - cy) / fy, torch.ones(height, width)]) * depth
     z = torch.einsum("j,jhw->hw", pose[0, 2, :3], points) + pose[0, 2, 3]
     d = warp(there[:, None], depth, pair.camera, pose)[0][:, 0]
-    return (z - d).abs() / (z.abs() + d).clamp_min(1e-9)
+    apart: Tensor = (z - d).abs() / (z.abs() + d).clamp_min(1e-9)
+    return apart

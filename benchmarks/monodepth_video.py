@@ -41,8 +41,8 @@ from fastseg.pictures import Picture
 INTRINSICS = "240.976,244.717,203.544,63.052"
 TRAINED, FRAMES = 320, 400
 PREDICTED_M = 0.002  # metres a unit of depth_pred, by the data's README
-ROOMS = {"seed": 41, "rooms": 60, "views": 16, "height": 64, "width": 96}
-HELD = {"seed": 42, "rooms": 12, "views": 16, "height": 64, "width": 96}
+ROOMS = {"seed": 41, "rooms": 100, "views": 16, "height": 128, "width": 192}
+HELD = {"seed": 42, "rooms": 12, "views": 16, "height": 128, "width": 192}
 STRIDE = 2  # frames from a target to its source frames, 4 to 8 cm
 Found = tuple[dict[str, Any], Sequence[Picture]]
 
@@ -65,8 +65,9 @@ def kitti(data: Path, runs: Path, network: str, steps: int, init_from: str) -> F
         result[name] = driving(held, steady, size, learned) | {
             "struct2depth": _against(data, clips, size, learned.depth)
         }
-    road = FlatRoad()
-    small = clips.clip(0)[2].resized(*size)
+    road, camera = FlatRoad(), clips.clip(0)[2]
+    assert camera is not None
+    small = camera.resized(*size)
     result["flat_road"] = {"true_poses": explained(held, size, road)}
     result["flat_road"]["struct2depth"] = _against(data, clips, size, lambda image: road.depth(small))
     result["kitti06"] = elsewhere(data / "kitti06", size, before, after)
@@ -87,6 +88,7 @@ def elsewhere(root: Path, size: tuple[int, int], before: Learned, after: Learned
     clips, steady = (KittiOdometry(root, ClipPlan(offsets), "grey") for offsets in ((-1, 1), (1,)))
     pair = KittiOdometry(root, ClipPlan((), stereo=True), "grey")
     left, (right, *_), camera, _ = pair.clip(0)
+    assert camera is not None
     disparity = sgbm(left, right, 96)
     depth = np.zeros_like(disparity)
     np.divide(camera.fx * abs(float(pair.other(pair.ids()[0])[0, 3])), disparity, out=depth, where=disparity > 0)

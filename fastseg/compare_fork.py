@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 LOADED = ["fastseg.train", "fastseg.evaluate", "fastseg.methods.start", "fastseg.resume", "torchvision.transforms.v2"]
 
@@ -84,8 +84,8 @@ def _detached(sent: Any) -> int:
     return int(sent.detach())
 
 
-def _program(words: tuple[str, ...], log: Path, environment: Mapping[str, str], kept: int) -> None:
-    """None never: the process exits with the program's code."""
+def _program(words: tuple[str, ...], log: Path, environment: Mapping[str, str], kept: int) -> NoReturn:
+    """The process exits with the program's code."""
     os.environ.update(environment)
     with log.open("ab") as file:
         for number in (1, 2):
@@ -95,5 +95,5 @@ def _program(words: tuple[str, ...], log: Path, environment: Mapping[str, str], 
 
     torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
     code = importlib.import_module(words[0]).cli(list(words[1:]))
-    os.fstat(kept)  # held until here
+    os.close(kept)  # held until here
     sys.exit(code)

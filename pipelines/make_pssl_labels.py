@@ -9,6 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from fastseg.classifiers import read_classifiers
 from fastseg.cli import run
@@ -17,6 +20,7 @@ from pipelines import ledger, pssl_plan
 from pipelines.fan_out import fan_out
 from pipelines.hn_plan import plain
 from pipelines.pssl_plan import MakePSSLLabels
+from pipelines.pssl_stages import in_stages
 from pipelines.pssl_work import LabelPictures, opened
 
 
@@ -33,18 +37,26 @@ def main(config: MakePSSLLabels) -> int:
         config.layout, str(root), models, classes, config.pssl, config.device, tuning.keep_images, tuning.batch,
         tuning.gpus_per_worker if config.device == "cuda" else 0.0,
     )  # fmt: skip
-    if workers == 0 and (problem := work.problem()):
-        raise ValueError(problem)
     inputs = ledger.input_stamps((source.inputs(picture_id) for picture_id in ids), tuning.hash_inputs)
     plan = ledger.Plan(
         ids, inputs, pssl_plan.decides(config, models, classes), pssl_plan.code(),
         {"pssl": pssl_plan.about(config, models, classes)}, shard_size=tuning.shard_size,
     )  # fmt: skip
     resolved = replace(config, root=str(root), out=str(out), workers=workers)
-    return fan_out(
-        plan, work, out, workers=workers, address=config.address, timeout_s=tuning.timeout_s,
-        worker_mb=tuning.worker_mb, max_reject=tuning.max_reject, about={"config": plain(asdict(resolved))},
+    run_it = partial(
+        checked, workers=workers, address=config.address, timeout_s=tuning.timeout_s, worker_mb=tuning.worker_mb,
+        about={"config": plain(asdict(resolved))},
     )  # fmt: skip
+    if 0 < tuning.models_at_once < len(models):
+        return in_stages(work, plan, out, tuning.models_at_once, run_it, tuning.max_reject)
+    return run_it(plan, work, out, max_reject=tuning.max_reject)
+
+
+def checked(plan: ledger.Plan, work: LabelPictures, out: Path, *, workers: int, **options: Any) -> int:
+    """As `fan_out`; ValueError when this process is to do the work and cannot. Actors are asked in their pool."""
+    if workers == 0 and (problem := work.problem()):
+        raise ValueError(problem)
+    return fan_out(plan, work, out, workers=workers, **options)
 
 
 def cli(argv: Sequence[str] | None = None) -> int:

@@ -30,6 +30,8 @@ class Tuning:
     keep_images      whether shards hold the picture files, so that training needs nothing else
     gpus_per_worker  share of a GPU that a worker of --device cuda owns
     batch            pictures that a worker labels at a time
+    models_at_once   classifiers that a worker holds at most, the pictures go through as many stages as that takes
+                     (`pipelines.pssl_stages`); 0 = all of them
     """
 
     timeout_s: float = 600.0
@@ -40,6 +42,7 @@ class Tuning:
     keep_images: bool = True
     gpus_per_worker: float = 1.0
     batch: int = 8
+    models_at_once: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,10 @@ def check_counts(config: MakePSSLLabels) -> None:
     for name, count in (counts | {"limit": config.limit}).items():
         if count is not None and count < 1:
             raise ValueError(f"--{name} must be at least 1; got {count}")
+    if config.tuning.models_at_once < 0:
+        raise ValueError(f"--tuning.models_at_once must be at least 0; got {config.tuning.models_at_once}")
+    if config.tuning.models_at_once and config.pssl.stop_at:
+        raise ValueError("--pssl.stop_at looks at all classifiers' maps; it does not go with --tuning.models_at_once")
     share = config.tuning.gpus_per_worker
     if not (0 < share <= 1 or share == int(share) > 1):
         raise ValueError(f"--tuning.gpus_per_worker must lie above 0 and up to 1, or be whole; got {share:g}")

@@ -90,29 +90,28 @@ class LabelPictures:
             if not torch.cuda.is_available():
                 return "--device cuda finds no GPU that torch can use; --device cpu labels on the processor"
         try:
-            self._ensemble()
+            self.ensemble()
         except (ValueError, OSError, ImportError, MemoryError) as error:
             return str(error)
         return None
 
     def read(self, picture_id: str, clock: Clock) -> Read:
         """The picture, decoded; FrameError when it cannot be used, `class` when its class is none of the list."""
-        side = self._ensemble().image_size
+        side = self.ensemble().image_size
         with clock("read"):
             picture = opened(self.layout, self.root).load(picture_id)
             return Read(picture_id, picture, self._number(picture), decoded(picture, side))
 
     def label(self, read: Sequence[Read], clock: Clock) -> list[Row | FrameError]:
         """The row of `shards.PSSL_SCHEMA` or the rejection of each picture, in order."""
-        ensemble = self._ensemble()
+        ensemble = self.ensemble()
         with clock("label"):
             pixels = np.stack([each.pixels for each in read])
             made = ensemble.label(pixels, [each.number for each in read], [each.id for each in read])
-        return [
-            one if isinstance(one, FrameError) else self._row(own, one) for own, one in zip(read, made, strict=True)
-        ]
+        return [one if isinstance(one, FrameError) else self.row(own, one) for own, one in zip(read, made, strict=True)]
 
-    def _ensemble(self) -> Ensemble:
+    def ensemble(self) -> Ensemble:
+        """The networks of this process."""
         return loaded(self.models, self.classes, self.pssl, self.device)
 
     def _number(self, picture: Picture) -> int:
@@ -126,7 +125,8 @@ class LabelPictures:
         except ValueError:
             raise FrameError("class", f"{picture.name}: {picture.of!r} is none of the classes") from None
 
-    def _row(self, read: Read, made: PSSLLabel) -> Row:
+    def row(self, read: Read, made: PSSLLabel) -> Row:
+        """The row of `shards.PSSL_SCHEMA` of a picture and its label."""
         return {
             "id": read.id,
             "image": read.picture.data if self.keep_images else None,

@@ -343,3 +343,13 @@ def test_the_committed_camvid_study_is_whole() -> None:
     assert {(row["variant"], row["seed"]) for row in found["rows"]} == wanted and len(found["rows"]) == 12
     assert all([point["epoch"] for point in row["curve"]] == [1, 2, 3, 4, 5] for row in found["rows"])
     assert found["protocol"]["scored_on"] == "val"
+
+
+def test_the_committed_study_of_depth_on_rooms_is_whole() -> None:
+    found = json.loads((ROOT / "benchmarks/results/study_monodepth_rooms.json").read_text())
+    starts = ["depth_video", "depth_sensor", "flow", "inpaint"]
+    names = ["scratch", *starts, *(f"{name}_frozen" for name in starts)]
+    wanted = {(name, images, seed) for name in names for images in (8, 16, 32) for seed in range(4)}
+    assert {(row["variant"], row["images"], row["seed"]) for row in found["rows"]} == wanted
+    assert len(found["rows"]) == 108 and [each["images"] for each in found["order"]] == [8, 16, 32]
+    assert found["protocol"]["order"] == ["depth_video", "inpaint", "scratch", "flow"]

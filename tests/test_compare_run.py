@@ -201,14 +201,15 @@ def test_the_stated_order_holds_where_every_mean_falls() -> None:
     assert orders[0]["pairs"][0]["gains"] == pytest.approx([-5, 25]), "seed against the same seed"
     assert compare_order.lines(orders)[0] == ["8", "a", "b", "+10.0 +- 21.2", "1 of 2"]
     said = compare_order.verdict(ORDER, orders)
-    assert said == "The order a > b > c (mean mIoU) holds with 8 images and fails with 16."
+    held = "The order a > b > c (mean mIoU) holds with 8 images and fails with 16"
+    assert said == f"{held}; 1 of 3 single seeds show it.", "seed 1 with 8 images"
 
 
 def test_an_order_is_told_only_where_all_its_variants_are_trained() -> None:
     assert compare_order.compared(ORDER, _found(8, a=[0.4], b=[0.5])) == []
     assert compare_order.verdict(ORDER, []).endswith("cannot be told yet.")
     failed = compare_order.compared(ORDER, [*_found(8, a=[0.1], b=[0.2], c=[0.3]), *_found(9, a=[0.1], b=[0.2], c=[0])])
-    assert compare_order.verdict(ORDER, failed).endswith("fails with 8 and 9 images.")
+    assert compare_order.verdict(ORDER, failed).endswith("fails with 8 and 9 images; 0 of 2 single seeds show it.")
 
 
 @pytest.fixture

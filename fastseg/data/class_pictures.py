@@ -10,16 +10,18 @@ parquet       ROOT/**/*.parquet with a column `image` (bytes, or {bytes, path}) 
 from __future__ import annotations
 
 import io
+from collections.abc import Container
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from fastseg.data.checks import check_id, checked_ids, existing_folder, inside
+from fastseg.data.checks import check_id, checked_ids, existing_folder, exists, found, inside
 from fastseg.data.image_folder import ENDINGS
 from fastseg.data.images import MAX_PICTURE_BYTES, Color, decode_color, read_bytes
 from fastseg.data.places import place, walk_files
@@ -27,6 +29,7 @@ from fastseg.data.tar_index import Member, members
 from fastseg.frames import FrameError
 
 Layout = Literal["imagefolder", "tar", "parquet"]
+TAR = ".tar"
 MAX_GROUP_BYTES = 2**31  # of a row group of Parquet, uncompressed: it is read as a whole
 
 
@@ -79,67 +82,99 @@ def decoded(picture: Picture, size: int) -> Color:
     return np.asarray(Image.fromarray(color).resize((size, size), Image.Resampling.BILINEAR))
 
 
-class _Listed:
-    """Pictures whose files, by id, were listed when the source was opened."""
-
-    def __init__(self, root: Path, files: dict[str, Any], expected: str) -> None:
-        self.root, self._files = root, files
-        self._ids = checked_ids(files, root, expected)
-
-    def ids(self) -> list[str]:
-        return list(self._ids)
-
-
-class FolderPictures(_Listed):
-    """A folder for each class."""
+class FolderPictures:
+    """A folder for each class. Who only loads pictures does not list them: a worker of a million would take minutes."""
 
     def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def _files(self) -> dict[str, str]:
         files: dict[str, str] = {}
-        for name, full in walk_files(root):
+        for name, full in walk_files(self.root):
             stem, dot, ending = name.rpartition(".")
             if dot and f".{ending.lower()}" in ENDINGS and "/" in name:
-                if stem in files:
-                    raise FrameError("id", f"{root}: ids must be unique; two files have the id {stem!r}")
+                _check_new(stem, files, self.root)
                 files[stem] = full
-        super().__init__(root, files, "CLASS/NAME.jpg")
-        self.class_names = tuple(sorted({name.partition("/")[0] for name in files}))
+        return files
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(sorted({name.partition("/")[0] for name in self._files}))
+
+    def ids(self) -> list[str]:
+        return checked_ids(self._files, self.root, "CLASS/NAME.jpg")
 
     def inputs(self, picture_id: str) -> list[str]:
         return [self._files[picture_id]]
 
     def load(self, picture_id: str) -> Picture:
-        path = inside(place(self._files[picture_id]), self.root)
-        return Picture(read_bytes(path, MAX_PICTURE_BYTES), picture_id.partition("/")[0], str(path))
+        try:
+            path = found(self.root / picture_id, ENDINGS, "picture")
+        except FrameError:  # an ending such as .Jpg
+            path = place(self._files.get(picture_id, str(self.root / picture_id)))
+        data = read_bytes(inside(path, self.root), MAX_PICTURE_BYTES)
+        return Picture(data, picture_id.partition("/")[0], str(path))
 
 
-class TarPictures(_Listed):
-    """Pictures in plain tar files, read in place: nothing is unpacked."""
+class TarPictures:
+    """Pictures in plain tar files, read in place: nothing is unpacked; to load one, its own file alone is indexed."""
 
     def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def _files(self) -> dict[str, tuple[str, Member]]:
         files: dict[str, tuple[str, Member]] = {}
-        for name, full in sorted(walk_files(root)):
-            if name.lower().endswith(".tar"):
+        for name, full in sorted(walk_files(self.root)):
+            if name.endswith(TAR):
                 for member in members(full):
-                    picture_id = f"{name[:-4]}/{member.name.rpartition('.')[0]}"
-                    if picture_id in files:
-                        raise FrameError("id", f"{full}: ids must be unique; two files have the id {picture_id!r}")
+                    picture_id = f"{name.removesuffix(TAR)}/{member.name.rpartition('.')[0]}"
+                    _check_new(picture_id, files, self.root)
                     files[picture_id] = (full, member)
-        super().__init__(root, files, "FILE.tar with NAME.jpg inside")
-        named = {member.of for _, member in files.values()}
-        self.class_names = tuple(sorted(of for of in named if isinstance(of, str)))
+        return files
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        named = {member.of for _, member in self._files.values()}
+        return tuple(sorted(of for of in named if isinstance(of, str)))
+
+    def ids(self) -> list[str]:
+        return checked_ids(self._files, self.root, "FILE.tar with NAME.jpg inside")
 
     def inputs(self, picture_id: str) -> list[str]:
         return [self._files[picture_id][0]]
 
     def load(self, picture_id: str) -> Picture:
-        full, member = self._files[picture_id]
+        path, member = self._found(picture_id)
+        name = f"{path}: {member.name}"
         if member.size > MAX_PICTURE_BYTES:
-            detail = f"{full}: {member.name} must have at most {MAX_PICTURE_BYTES} bytes; got {member.size}"
+            detail = f"{name} must have at most {MAX_PICTURE_BYTES} bytes; got {member.size}"
             raise FrameError("too-large", detail, member.size)
-        with place(full).open("rb") as file:
+        with path.open("rb") as file:
             file.seek(member.start)
             data = file.read(member.size)
-        return Picture(data, member.of, f"{full}: {member.name}")
+        return Picture(data, member.of, name)
+
+    def _found(self, picture_id: str) -> tuple[Path, Member]:
+        """The tar file of a picture, and where it lies in it; FrameError `missing`."""
+        parts = picture_id.split("/")
+        for cut in range(1, len(parts)):
+            path = self.root / f"{'/'.join(parts[:cut])}{TAR}"
+            if exists(path) and (member := _stems(str(path)).get("/".join(parts[cut:]))) is not None:
+                return inside(path, self.root), member
+        raise FrameError("missing", f"{self.root}: no tar file holds the picture {picture_id!r}")
+
+
+@lru_cache(maxsize=4)
+def _stems(full: str) -> dict[str, Member]:
+    """The pictures of a tar file by their names without ending."""
+    return {member.name.rpartition(".")[0]: member for member in members(full)}
+
+
+def _check_new(picture_id: str, files: Container[str], root: Path) -> None:
+    if picture_id in files:
+        raise FrameError("id", f"{root}: ids must be unique; two files have the id {picture_id!r}")
 
 
 class ParquetPictures:

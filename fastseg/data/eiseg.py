@@ -6,6 +6,7 @@ import io
 import zipfile
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ def read_eiseg(path: Path) -> npt.NDArray[np.uint8]:
     return mask
 
 
-def _read_array(entry: io.BufferedIOBase | zipfile.ZipExtFile, name: str) -> npt.NDArray[np.uint8]:
+def _read_array(entry: IO[bytes], name: str) -> npt.NDArray[np.uint8]:
     """The array of a .npy stream, once its header promises one mask of a size that may be."""
     form = np.lib.format
     try:

@@ -30,6 +30,19 @@ def decile_problems(table: pa.Table, about: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} of {len(wrong)} rows must lie in 0..1; {table['id'][int(wrong[0])].as_py()!r} the first"
 
 
+def sum_problems(table: pa.Table) -> Iterator[str]:
+    """One sentence for each partial sum that no models' maps between 0 and 1 add up to."""
+    for row in table.select(("id", "total", "height", "width", "models")).to_pylist():
+        size = row["height"] * row["width"]
+        if min(row["height"], row["width"], row["models"]) < 1 or len(row["total"]) != 4 * size:
+            expected = f"{row['height']} x {row['width']} float32 of a model or more"
+            yield f"total of {row['id']!r} must be {expected}; got {len(row['total'])} bytes"
+            continue
+        total = np.frombuffer(row["total"], np.float32)
+        if not ((total >= 0) & (total <= row["models"] * (1 + 1e-5))).all():
+            yield f"total of {row['id']!r} must lie in 0..{row['models']}"
+
+
 def _rank_problem(row: Mapping[str, Any]) -> str | None:
     """Why these are no decile ranks: a decile of at least d has at least d N / 10 pixels below it."""
     try:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from fastseg.data import shards
 from fastseg.data.places import answered
-from fastseg.data.pssl_check import decile_problems
+from fastseg.data.pssl_check import decile_problems, sum_problems
 from fastseg.data.shard_digest import table_digests
 from fastseg.data.shard_reader import footer_facts
 from fastseg.data.shard_seal import file_digests
@@ -121,6 +121,9 @@ def _row_problems(table: pa.Table, report: ShardReport) -> Iterator[str]:
         return
     if "deciles" in table.column_names:
         yield from (f": {problem}" for problem in decile_problems(table, report.metadata["pssl"]))
+        return
+    if "total" in table.column_names:
+        yield from (f": {problem}" for problem in sum_problems(table))
         return
     hn = report.metadata.get("hn", {})
     classes = int(hn.get("n_height", 15)) * int(hn.get("n_normal", 17))

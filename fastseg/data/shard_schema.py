@@ -41,6 +41,18 @@ PSSL_SCHEMA = pa.schema(
         pa.field("right", pa.float32(), nullable=False),  # share of models and copies that name the class first
     ]
 )
+SUM_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("class", pa.int32(), nullable=False),
+        pa.field("total", pa.binary(), nullable=False),  # height x width raw float32, sum of the models' unit maps
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("models", pa.int32(), nullable=False),  # that were added up
+        pa.field("probability", pa.float32(), nullable=False),  # sums over models of what PSSL_SCHEMA has the mean of
+        pa.field("right", pa.float32(), nullable=False),
+    ]
+)
 REJECTED_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -56,7 +68,9 @@ ROW_GROUP = 8
 
 
 def label_schema(metadata: Mapping[str, Any]) -> pa.Schema:
-    """The schema of the label shards whose footer says so: PSSL's where it speaks of `pssl`, else HN-labels'."""
+    """The schema of the label shards whose footer says so: of PSSL labels, of their partial sums, else of HN-labels."""
+    if "pssl_sum" in metadata:
+        return SUM_SCHEMA
     return PSSL_SCHEMA if "pssl" in metadata else SCHEMA
 
 

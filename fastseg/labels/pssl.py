@@ -15,7 +15,7 @@ from fastseg.frames import FrameError
 from fastseg.labels.pssl_config import PSSLConfig
 from fastseg.labels.pssl_gradients import Smoothed, Smoother
 from fastseg.labels.pssl_member import Member, check_members, prepared
-from fastseg.ops.decile_rank import REFUSED_DECILE, ensemble_deciles
+from fastseg.ops.decile_rank import REFUSED_DECILE, decile_rank, ensemble_deciles
 
 Bytes = npt.NDArray[np.uint8]
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
@@ -41,6 +41,33 @@ class PSSLLabel:
     changed: float
     probability: float
     right: float
+
+
+@dataclass(frozen=True)
+class PSSLSum:
+    """What some of an ensemble's models say of one image: sums over them, to which the other models' are added.
+
+    total         (size, size) float32, of the normalised maps
+    probability   of the image's class, and `right`, see `PSSLLabel`: each model's mean over its copies
+    """
+
+    total: npt.NDArray[np.float32] = field(repr=False)
+    models: int
+    probability: float
+    right: float
+
+    def __add__(self, other: PSSLSum) -> PSSLSum:
+        """Both together. Added up in the models' order, float32 rounds in one way alone."""
+        figures = (self.probability + other.probability, self.right + other.right)
+        return PSSLSum(self.total + other.total, self.models + other.models, *figures)
+
+    def label(self, name: str, samples: int) -> PSSLLabel:
+        """The label of image `name` once every model is in; FrameError `constant`."""
+        mean = self.total / np.float32(self.models)
+        if mean.min() == mean.max():
+            raise FrameError("constant", f"{name}: every model's map is constant; there is nothing to rank")
+        figures = (float("nan"), self.probability / self.models, self.right / self.models)
+        return PSSLLabel(decile_rank(mean), mean, None, samples, *figures)
 
 
 class _Sums:
@@ -101,7 +128,7 @@ class Ensemble:
         names       B ids, which the noise follows from
         keep_maps   whether labels carry each model's map
         """
-        pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(self.device)
+        pixels = self._pixels(images)
         sums = _Sums(len(self.names), len(images), self.config.size, self.device)
         seen, changed = np.zeros(len(images), int), np.full(len(images), np.nan)
         at_work, before = np.arange(len(images)), None
@@ -119,6 +146,29 @@ class Ensemble:
             if not len(at_work):
                 break
         return self._labels(sums, names, seen, changed, keep_maps)
+
+    def sums(self, images: Bytes, classes: Sequence[int], names: Sequence[str]) -> list[PSSLSum | FrameError]:
+        """As `label`, but what these models add to each image's mean; FrameError `nan`. All copies are made."""
+        sums = _Sums(len(self.names), len(images), self.config.size, self.device)
+        copies, everyone = range(self.config.samples), np.arange(len(images))
+        self._add(sums, self._pixels(images), classes, names, everyone, copies)
+        low, high = (each(sums.maps, (2, 3), keepdim=True) for each in (torch.amin, torch.amax))
+        unit = torch.where(high > low, (sums.maps - low) / (high - low), 0.0)
+        finite = sums.maps.isfinite().all(-1).all(-1).all(0).tolist()
+        found: list[PSSLSum | FrameError] = []
+        for i, name in enumerate(names):
+            if not finite[i]:
+                found.append(FrameError("nan", f"{name}: the maps of {self._not_finite(sums, i)} are not finite"))
+                continue
+            total = np.zeros(unit.shape[2:], np.float32)
+            for one in unit[:, i].cpu().numpy():
+                total += one
+            figures = (float(each[:, i].sum()) / len(copies) for each in (sums.probability, sums.right))
+            found.append(PSSLSum(total, len(self.names), *figures))
+        return found
+
+    def _pixels(self, images: Bytes) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(self.device)
 
     def _add(
         self, sums: _Sums, pixels: Tensor, classes: Sequence[int], names: Sequence[str],

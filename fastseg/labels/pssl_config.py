@@ -36,7 +36,7 @@ class PSSLConfig:
     size: int = 224
     seed: int = 0
     precision: Literal["float32", "bf16"] = "float32"
-    memory_mb: int = 1024
+    memory_mb: int = 2048
     pass_size: int = 0
     compile: bool = False
     stop_at: float = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,7 +54,10 @@ def prepared(member: Member, device: str, dtype: torch.dtype) -> Member:
     The member given stays as it is. Channels lie last in memory: convolutions of a processor and of a GPU's tensor
     cores are fastest so.
     """
-    net = folded(copy.deepcopy(member.net).eval().requires_grad_(False), member.size)
+    net = copy.deepcopy(member.net)
+    with suppress(NotImplementedError):  # a program of torch.export has one mode alone
+        net.eval()
+    net = folded(net.requires_grad_(False), member.size)
     net = net.to(device, dtype).to(memory_format=torch.channels_last)
     return replace(member, net=net)
 

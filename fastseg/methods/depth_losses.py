@@ -13,6 +13,7 @@ from fastseg.data.batches import Scene
 from fastseg.losses import depth_l1, smoothness
 from fastseg.methods.depth_camera import learned_camera
 from fastseg.nets.depth import depth_of, grown
+from fastseg.nets.made_again import made_again
 from fastseg.nets.pose import inverse
 from fastseg.ops.photometric import Padding, Reduction, Window, photometric_loss
 
@@ -56,25 +57,20 @@ def clip_loss(
     scene: Scene,
     labels: Tensor,
     settings: DepthSettings,
-    pose: nn.Module | None,
-    offsets: Sequence[int] = (),
+    motion: tuple[Tensor, Tensor] | None,
     compare: Callable[..., tuple[Tensor, ...]] = photometric_loss,
 ) -> Tensor:
     """The mean over scales s of  mean_p pe_s(p) + w 2^-s smoothness_s,  a float32 scalar.
 
     pe_s      photometric error of the depth of scale s at full resolution, its mean over the labelled pixels (labels
               (N, H, W), 255 = not seen), 0 where no source frame shows the pixel
-    pose      the network of T_source_target, and of the camera where it has a lens; None = scene.poses are known
-    offsets   of the source frames, see `learned_poses`
+    motion    camera (N, 4) and T_source_target (N, S, 4, 4), see `learned_motion`; None = the scene's, which are known
     compare   what finds pe, called as `photometric_loss`
 
     ValueError: a scene without frames, camera or poses.
     """
-    if scene.sources is None or scene.camera is None:
-        raise ValueError("supervision by video or stereo needs clips: source frames and their camera")
-    target, sources = ((each.float() / 255).contiguous() for each in (scene.images, scene.sources))
-    camera = scene.camera.float() if pose is None else learned_camera(pose, scene.camera, scene.extent)
-    poses = known_poses(scene) if pose is None else learned_poses(pose, target, sources, offsets)
+    target, sources, camera = _frames(scene)
+    camera, poses = motion or (camera, known_poses(scene))
     kept = (labels == 0).float()
     terms = []
     for scale, (depth, disparity) in enumerate(zip(_depths(disparities, scene, settings), disparities, strict=True)):
@@ -86,6 +82,27 @@ def clip_loss(
         rough = settings.smoothness * 0.5**scale * smoothness(disparity, small)
         terms.append((error * kept).sum() / kept.sum().clamp_min(1) + rough)
     return torch.stack(terms).mean()
+
+
+def learned_motion(pose: nn.Module, scene: Scene, offsets: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+    """The camera (N, 4) and T_source_target (N, S, 4, 4) as a network sees them that knows motion, and maybe a lens.
+
+    offsets   of the source frames, see `learned_poses`
+
+    Nothing of it is kept for the backward but the frames (`made_again`). Called before the network of depth, it is
+    made again when depth's backward is over and what that kept is free.
+    ValueError: a scene without frames or camera.
+    """
+    target, sources, camera = _frames(scene)
+    return learned_camera(pose, camera, scene.extent), learned_poses(pose, target, sources, offsets)
+
+
+def _frames(scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
+    """Target and source frames in [0, 1] and their camera, float32; ValueError for a scene without."""
+    if scene.sources is None or scene.camera is None:
+        raise ValueError("supervision by video or stereo needs clips: source frames and their camera")
+    target, sources = ((each.float() / 255).contiguous() for each in (scene.images, scene.sources))
+    return target, sources, scene.camera.float()
 
 
 def known_poses(scene: Scene) -> Tensor:
@@ -107,7 +124,7 @@ def learned_poses(pose: nn.Module, target: Tensor, sources: Tensor, offsets: Seq
     before = torch.tensor([offset < 0 for offset in offsets] or [False] * frames, device=sources.device)
     turned = before[None, :, None, None, None]
     first, second = torch.where(turned, sources, again), torch.where(turned, again, sources)
-    found: Tensor = pose(first.flatten(0, 1), second.flatten(0, 1))
+    found = made_again(pose, first.flatten(0, 1), second.flatten(0, 1))
     found = found.reshape(images, frames, 4, 4)
     return torch.where(before[None, :, None, None], inverse(found), found)
 

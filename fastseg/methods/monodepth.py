@@ -250,11 +250,12 @@ class Monodepth:
         return self._depth_loss(net, images, labels, scene)
 
     def _depth_loss(self, net: Module, images: Tensor, labels: Tensor, scene: Scene) -> Tensor:
-        from fastseg.methods.depth_losses import clip_loss, sensor_loss
+        from fastseg.methods.depth_losses import clip_loss, learned_motion, sensor_loss
         from fastseg.nets import disparities
 
+        pose = cast(Module, net.pose) if self.supervision == "video" else None
+        motion = learned_motion(pose, scene, self._plan().offsets) if pose is not None else None
         found = disparities(net, images)
         if self.supervision == "sensor":
             return sensor_loss(found, scene, self.depth)
-        pose = cast(Module, net.pose) if self.supervision == "video" else None
-        return clip_loss(found, scene, labels, self.depth, pose, self._plan().offsets)
+        return clip_loss(found, scene, labels, self.depth, motion)

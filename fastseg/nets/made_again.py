@@ -27,11 +27,11 @@ def made_again(part: nn.Module, *given: Tensor | None) -> Tensor:
 
 
 def encoded(encoder: nn.Module, images: Tensor) -> list[Tensor]:
-    """What `encoder(images)` gives, finest map first; of a ResNet in training the two largest stages are `made_again`.
+    """What `encoder(images)` gives, finest map first; a ResNet's largest stages are `made_again` in training.
 
     encoder   of `fastseg.nets.published.pyramid`
 
-    They hold two thirds of what a ResNet keeps for its backward, for a third of its forward's arithmetic once more.
+    These, all but the last two, hold most of what it keeps, and cost about half of its forward once more.
     """
     model: Any = getattr(encoder, "model", encoder)
     if not encoder.training or tuple(name for name, _ in model.named_children()) != RESNET:
@@ -39,7 +39,8 @@ def encoded(encoder: nn.Module, images: Tensor) -> list[Tensor]:
         return found
     half = made_again(nn.Sequential(model.conv1, model.bn1, model.act1), images)
     found = [images, half, made_again(nn.Sequential(model.maxpool, model.layer1), half)]
-    for stage in (model.layer2, model.layer3, model.layer4):
+    found.append(made_again(model.layer2, found[-1]))
+    for stage in (model.layer3, model.layer4):
         found.append(stage(found[-1]))
     return found
 

@@ -41,12 +41,13 @@ def test_sizes_are_compared_by_miou_and_the_order_is_judged(tmp_path: Path) -> N
     protocol = {"segment": plan, "images": images, "scored_on": "val", "order": ["b", "a"]}
     rows = [row(name, 0, miou) | {"images": size} for name, size, miou in
             (("a", 8, 0.1), ("b", 8, 0.2), ("a", 16, 0.3), ("b", 16, 0.25))]  # fmt: skip
-    order = [{"images": 8, "holds": True, "pairs": []}, {"images": 16, "holds": False, "pairs": []}]
+    kept = {"seeds": 1, "pairs": []}
+    order = [{"images": 8, "holds": True, "held_in": 1, **kept}, {"images": 16, "holds": False, "held_in": 0, **kept}]
     told = study("study_x", {"date": "2026-01-02", "protocol": protocol, "order": order, "rows": rows})
     assert told[0] == "| start | seeds | mIoU %, 8 images | mIoU %, 16 images | global accuracy %, 16 images |"
     assert told[2:4] == ["| a | 1 | 10.0 | 30.0 | 50.0 |", "| b | 1 | 20.0 | 25.0 | 50.0 |"]
     assert "100 steps of 4 images" in told[-1]
-    assert "The order b > a (mean mIoU) holds with 8 images and fails with 16." in told[-1]
+    assert "The order b > a (mean mIoU) holds with 8 images and fails with 16; 1 of 2 single seeds" in told[-1]
     half = study("study_x", {"date": "2026-01-02", "rows": rows[:3]})
     assert half[3] == "| b | 0 | 20.0 | not run | not run |"
 

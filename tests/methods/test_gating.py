@@ -13,9 +13,12 @@ import pytest
 import torch
 
 from fastseg.checkpoint import load
+from fastseg.data.augment import IMAGENET, NOTHING
 from fastseg.data.batches import Batch, Scene
 from fastseg.frames import LabelledImages
+from fastseg.inference import restored
 from fastseg.losses import segmentation_loss
+from fastseg.methods import OptimConfig
 from fastseg.methods.gating import DepthGating, GateConfig, GateWeights
 from fastseg.methods.gating_losses import log_depth_loss
 from fastseg.methods.gating_start import begun, inherited
@@ -224,3 +227,22 @@ def test_a_frozen_backbone_keeps_its_statistics(tmp_path: Path) -> None:
     net: Any = start.net.train()
     assert net.resting and not any(m.training for m in net.encoder.modules() if "BatchNorm" in type(m).__name__)
     assert net.reduced[1].training
+
+
+@pytest.mark.slow
+def test_classes_and_depth_are_learnt_by_heart(tmp_path: Path) -> None:
+    optim = OptimConfig(lr=1e-2, optimizer="adamw", schedule="cosine", weight_decay=0.0)
+    given: dict[str, Any] = {"steps": 100, "batch": 8, "size": "64x64", "augment": NOTHING, "optim": optim}
+    weights, loop = GateWeights(classes=1.0, regression=1.0), replace(LOOP, save_every=1000)
+    assert main(_toy(tmp_path, stages=("gating",), weights=weights, loop=loop, **given)) == 0
+    net: Any = restored(load(tmp_path))
+    images = torch.stack([torch.from_numpy(DeepSquares()[index][0]).permute(2, 0, 1) for index in range(8)])
+    labels = np.stack([DeepSquares()[index][1] for index in range(8)])
+    depth = torch.from_numpy(np.stack([DeepSquares().depth(index) for index in range(8)]))
+    with torch.inference_mode():
+        seen = IMAGENET(images)
+        (found,) = net.every(seen)
+        assert (net.shown(found, seen).argmax(1).numpy() == labels).mean() > 0.92  # a stride of 8
+        truth = net.grid_depth(depth, found.gate)
+        assert (found.bins.argmax(1) == quantised(truth, net.edges)).float().mean() > 0.8
+        assert log_depth_loss(found.log_depth, truth) < 0.08

@@ -17,7 +17,7 @@ from fastseg.data.batches import Scene
 from fastseg.data.unlabelled import ClipImages, MeasuredImages
 from fastseg.inference import restored
 from fastseg.methods import LoopConfig, OptimConfig
-from fastseg.methods.depth_losses import clip_loss, learned_poses, sensor_loss
+from fastseg.methods.depth_losses import clip_loss, learned_motion, learned_poses, sensor_loss
 from fastseg.methods.monodepth import DepthConfig, Monodepth
 from fastseg.methods.start import start
 from fastseg.nets import disparities
@@ -150,13 +150,17 @@ def test_the_true_depth_explains_a_clip_better_than_any_constant(walk: WalkClips
 
 
 def test_motion_is_always_learned_from_two_frames_in_order_of_time() -> None:
-    def moved(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:  # forwards by the frames' difference
-        ahead = (second - first).mean((1, 2, 3))
-        return rigid(torch.stack([ahead, 0 * ahead, 0 * ahead], 1), torch.stack([0 * ahead, ahead, ahead], 1))
+    class Forwards(torch.nn.Module):
+        """By the frames' difference."""
 
+        def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+            ahead = (second - first).mean((1, 2, 3))
+            return rigid(torch.stack([ahead, 0 * ahead, 0 * ahead], 1), torch.stack([0 * ahead, ahead, ahead], 1))
+
+    moved = Forwards()
     target, sources = torch.full((2, 3, 4, 4), 0.5), torch.full((2, 2, 3, 4, 4), 0.3)
     sources[:, 1] = 0.9
-    found = learned_poses(moved, target, sources, (-1, 1))  # type: ignore[arg-type]
+    found = learned_poses(moved, target, sources, (-1, 1))
     torch.testing.assert_close(found[:, 0] @ moved(sources[:, 0], target), torch.eye(4).expand(2, 4, 4))
     torch.testing.assert_close(found[:, 1], moved(target, sources[:, 1]))
 
@@ -176,8 +180,9 @@ def test_only_labelled_pixels_count(walk: WalkClips) -> None:
 def test_every_option_of_the_error_has_finite_gradients(walk: WalkClips, how: dict[str, object]) -> None:
     scene, labels = _scene(walk)
     net = start(f"depth-pose/{TINY}", 1, 0, "").net
+    motion = learned_motion(net.pose, scene)  # type: ignore[arg-type]
     found = disparities(net, IMAGENET(scene.images))
-    loss = clip_loss(found, scene, labels, replace(RANGE, **how), net.pose)  # type: ignore[arg-type]
+    loss = clip_loss(found, scene, labels, replace(RANGE, **how), motion)  # type: ignore[arg-type]
     torch.autograd.backward(loss)
     gradients = [each.grad for name, each in net.named_parameters() if "decoder" in name or "pose.head" in name]
     assert bool(loss.isfinite()) and all(each is not None and each.isfinite().all() for each in gradients)

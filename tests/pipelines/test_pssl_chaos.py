@@ -19,7 +19,7 @@ from pipelines import make_pssl_labels
 pytest.importorskip("ray", reason="the Ray pool needs the extra `ray`")
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(3000)]
 __all__ = ["models"]  # the fixture
-PICTURES, KILLS = 2000, 8
+PICTURES, KILLS = 2000, 6
 
 
 def test_two_thousand_pictures_with_kills_and_corrupt_files(
@@ -29,6 +29,7 @@ def test_two_thousand_pictures_with_kills_and_corrupt_files(
     good = {f"{CLASSES[i % 3]}/{i:05}.jpg": encoded(noise(i, (24, 24))) for i in range(PICTURES)}
     bad = {f"dog/bad-{i}.jpg": encoded(noise(i, (64, 64)))[: 100 + 50 * i] for i in range(10)}
     one = config(folder(tmp_path / "in", good | bad), models, tmp_path / "out", workers=2)
+    one = replace(one, pssl=replace(one.pssl, samples=1, pass_size=1))
     one = replace(one, tuning=replace(one.tuning, shard_size=50, batch=10, worker_mb=500))
     until, dead = threading.Event(), list[int]()
     thread = killer(ray_log, 10.0, KILLS, dead, until)

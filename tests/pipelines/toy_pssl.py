@@ -11,9 +11,14 @@ from pipelines.work import Clock
 
 @dataclass(frozen=True)
 class Logged(LabelPictures):
-    """The real work; every picture read adds a line `pid id ppid` to TOY_LOG."""
+    """The real work; every picture that was read adds a line `pid id ppid` to TOY_LOG.
+
+    Not before: who is killed while it loads its networks has not begun, and would be killed again and again.
+    """
 
     def read(self, picture_id: str, clock: Clock) -> Read:
-        with open(os.environ["TOY_LOG"], "a") as log:
-            log.write(f"{os.getpid()} {picture_id} {os.getppid()}\n")
-        return super().read(picture_id, clock)
+        try:
+            return super().read(picture_id, clock)
+        finally:
+            with open(os.environ["TOY_LOG"], "a") as log:
+                log.write(f"{os.getpid()} {picture_id} {os.getppid()}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -249,6 +250,15 @@ def test_logits_take_the_output_that_stands_for_the_class() -> None:
 def test_models_of_other_sizes_share_one_label() -> None:
     found = labels(Ensemble([member(1), member(2, size=32)], PSSLConfig(samples=2, size=20)))
     assert found[0].deciles.shape == (20, 20) and found[0].maps is not None and found[0].maps.shape == (2, 20, 20)
+
+
+def test_a_program_of_torch_export_is_explained_like_the_network_it_was_made_of() -> None:
+    one = member(1)
+    sizes = {"input": {0: torch.export.Dim("images")}}
+    program = torch.export.export(one.net, (torch.zeros(2, 3, SIZE, SIZE),), dynamic_shapes=sizes)
+    exported = replace(one, net=program.module())
+    found = [labels(Ensemble([each], PSSLConfig(samples=2, size=SIZE)))[0].mean for each in (one, exported)]
+    np.testing.assert_allclose(found[1], found[0], atol=1e-4)  # its normalisation is not folded
 
 
 def test_two_classifiers_of_one_name_are_refused() -> None:
