@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import copy
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -11,58 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from fastseg import compare_study
 from fastseg.compare import cli
-from fastseg.compare_plan import Plan, Task
+from fastseg.compare_plan import Plan
 from fastseg.compare_study import Study, cells, read_study
+from tests.compare_kit import root, values
+
+__all__ = ["root"]
 
 ROOT = Path(__file__).parent.parent
-STUDY: dict[str, Any] = {
-    "name": "few",
-    "seeds": [3, 5],
-    "counts": [2],
-    "fractions": [1.0],
-    "segment": {
-        "data": "folder", "network": "linknet/mobilenetv3_small_050", "size": "32x32", "steps": 4, "batch": 2,
-        "loop": {"eval_every": 2, "workers": 0},
-    },
-    "pretrain": [{"name": "hn", "labels": [{"reader": "rooms", "root": "r"}], "fields": {"steps": 3}}],
-    "variants": [
-        {"name": "scratch"},
-        {"name": "frozen", "init": "pretrain:hn", "transfer": {"freeze": 2}, "fields": {"optim": {"lr": 0.5}}},
-    ],
-}  # fmt: skip
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Four images to train on and two to score, in the `folder` layout; class 1 is red."""
-    folder = tmp_path / "few"
-    for index in range(6):
-        label = np.zeros((32, 32), np.uint8)
-        label[4 * index :, 8:] = 1
-        color = np.where(label[..., None] == 1, (200, 30, 30), (60, 60, 60)).astype(np.uint8)
-        for kind, pixels in (("color", color), ("labels", label)):
-            (folder / kind).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(folder / kind / f"{index}.png")
-    (folder / "classes.txt").write_text("grey\nred\n")
-    (folder / "train.txt").write_text("0\n1\n2\n3\n")
-    (folder / "val.txt").write_text("4\n5\n")
-    return folder
-
-
-def _values(root: Path, change: Callable[[Any], object] = lambda _: None) -> dict[str, Any]:
-    values = copy.deepcopy(STUDY)
-    values["segment"]["root"] = str(root)
-    change(values)
-    return values
 
 
 def _study(tmp_path: Path, root: Path, change: Callable[[Any], object] = lambda _: None) -> Study:
     path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump(_values(root, change)))
+    path.write_text(yaml.safe_dump(values(root, change)))
     return read_study(path)
 
 
@@ -124,7 +85,7 @@ def test_bad_input_is_one_sentence_before_the_first_step(
 ) -> None:
     pytest.importorskip("torch")
     path, out = tmp_path / "study.yaml", tmp_path / "out"
-    path.write_text(yaml.safe_dump(_values(root, change)))
+    path.write_text(yaml.safe_dump(values(root, change)))
     assert cli([str(path), "--out", str(out)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and sentence in said, said
@@ -140,7 +101,7 @@ def test_weights_that_fit_nothing_are_told_before_the_first_step(
     save_file({"layer.weight": np.zeros((2, 2), np.float32)}, tmp_path / "other.safetensors")
     variants = [{"name": "a", "init": str(tmp_path / "other.safetensors")}]
     path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump(_values(root, lambda v: v.update(pretrain=[], variants=variants))))
+    path.write_text(yaml.safe_dump(values(root, lambda v: v.update(pretrain=[], variants=variants))))
     assert cli([str(path), "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert "variant a: no weight of" in said and not list((tmp_path / "out").rglob("*.json"))
@@ -268,88 +229,3 @@ def test_the_committed_studies_are_typed() -> None:
 def test_every_field_of_a_study_is_explained() -> None:
     for kind in (Study, compare_study.Variant, compare_study.Pretrain, compare_study.Search):
         assert all(f"\n    {field.name} " in (kind.__doc__ or "") for field in fields(kind)), kind
-
-
-@pytest.mark.slow
-@pytest.mark.torch
-def test_one_command_trains_and_reports(tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    variants = [{"name": "scratch"}, {"name": "encoder", "init": str(tmp_path / "out/cells/scratch-4-0")}]
-    one = {"pretrain": [], "seeds": [0], "counts": []}
-    path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump({**_values(root), **one, "variants": variants[:1]}))
-    words = [str(path), "--out", str(tmp_path / "out")]
-    assert cli(words) == 0
-    first = (tmp_path / "out/study.json").read_text()
-    assert [row["variant"] for row in json.loads(first)["rows"]] == ["scratch"]
-    path.write_text(yaml.safe_dump({**_values(root), **one, "variants": variants}))  # one more
-    capsys.readouterr()
-    assert cli([*words, "--jobs", "2"]) == 0
-    said = capsys.readouterr().out
-    assert "-- cell-encoder-4-0" in said and "-- cell-scratch-4-0" not in said, "what is done is not run again"
-    record = json.loads((tmp_path / "out/study.json").read_text())
-    assert record["rows"][0] == json.loads(first)["rows"][0] and len(record["rows"]) == 2
-    assert (tmp_path / "out/cells/encoder-4-0/transfer.json").is_file()
-
-
-@pytest.mark.slow
-@pytest.mark.torch
-def test_depth_from_video_goes_over_in_every_way_of_the_paper(tmp_path: Path, root: Path) -> None:
-    import torch
-
-    from fastseg.checkpoint import load
-
-    (tmp_path / "rooms.json").write_text('{"seed": 4, "count": 6, "height": 64, "width": 96, "views": 6}')
-    tiny, frozen = "skip/mobilenetv3_small_050", {"freeze": -1}
-    depth = {
-        "supervision": "video", "root": str(tmp_path), "network": tiny, "size": "64x96", "batch": 2, "steps": 2,
-        "clips": {"source": "rooms"}, "loop": {"workers": 0},
-    }  # fmt: skip
-    ways: dict[str, dict[str, Any]] = {
-        "whole": {},
-        "encoder": {"transfer": {"mode": "encoder"}},
-        "frozen": {"transfer": frozen},
-        "other": {"transfer": {"mode": "encoder"}, "fields": {"network": "unet/mobilenetv3_small_050"}},
-    }
-    stage = {"name": "depth", "method": "monodepth", "fields": depth}
-    changed: dict[str, Any] = {"pretrain": [stage], "seeds": [0], "order": ["whole", "frozen"]}
-    changed |= {"variants": [{"name": name, "init": "pretrain:depth", **way} for name, way in ways.items()]}
-    path, out = tmp_path / "study.yaml", tmp_path / "out"
-    path.write_text(yaml.safe_dump(_values(root, lambda v: v["segment"].update(network=tiny)) | changed))
-    assert cli([str(path), "--out", str(out)]) == 0
-    moved = {name: json.loads((out / f"cells/{name}-2-0/transfer.json").read_text())["matched"] for name in ways}
-    encoder = {name for name in moved["whole"] if name.startswith("encoder.")}
-    assert set(moved["encoder"]) == encoder == set(moved["other"]) and set(moved["frozen"]) == set(moved["whole"])
-    assert any(name.startswith("decoder.") for name in moved["whole"])
-    learned = load(out / "pretrain/depth/run").weights
-    kept = {name: load(out / f"cells/{name}-2-0").weights for name in ("whole", "frozen")}
-    changed_by = {
-        name: any(not torch.equal(found[key], learned[key]) for key in encoder) for name, found in kept.items()
-    }
-    assert changed_by == {"whole": True, "frozen": False}
-    assert [each["images"] for each in json.loads((out / "study.json").read_text())["order"]] == [2, 4]
-
-
-def test_a_task_is_a_program_of_this_library() -> None:
-    task = Task("a", ("fastseg.train", "segment"), {})
-    from fastseg.compare_run import command
-
-    assert command(task, Path("c.json"))[:4] == [sys.executable, "-m", "fastseg.train", "segment"]
-
-
-def test_the_committed_camvid_study_is_whole() -> None:
-    found = json.loads((ROOT / "benchmarks/results/study_hn_camvid.json").read_text())
-    assert list(found) == ["protocol", "machine", "versions", "date", "rows"]
-    wanted = {(name, seed) for name in ("scratch", "hn_full", "hn_frozen_k", "hn_cross_stitch") for seed in (0, 1, 2)}
-    assert {(row["variant"], row["seed"]) for row in found["rows"]} == wanted and len(found["rows"]) == 12
-    assert all([point["epoch"] for point in row["curve"]] == [1, 2, 3, 4, 5] for row in found["rows"])
-    assert found["protocol"]["scored_on"] == "val"
-
-
-def test_the_committed_study_of_depth_on_rooms_is_whole() -> None:
-    found = json.loads((ROOT / "benchmarks/results/study_monodepth_rooms.json").read_text())
-    starts = ["depth_video", "depth_sensor", "flow", "inpaint"]
-    names = ["scratch", *starts, *(f"{name}_frozen" for name in starts)]
-    wanted = {(name, images, seed) for name in names for images in (8, 16, 32) for seed in range(4)}
-    assert {(row["variant"], row["images"], row["seed"]) for row in found["rows"]} == wanted
-    assert len(found["rows"]) == 108 and [each["images"] for each in found["order"]] == [8, 16, 32]
-    assert found["protocol"]["order"] == ["depth_video", "inpaint", "scratch", "flow"]
