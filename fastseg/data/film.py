@@ -170,7 +170,7 @@ class Film:
 
 def turned(frame: Any) -> Color:
     """The picture as players show it: turned as its display matrix says, in quarters counter-clockwise."""
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), _quarters(frame)))
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24", threads=1), _quarters(frame)))
 
 
 def turned_size(frame: Any) -> tuple[int, int]:

@@ -166,21 +166,29 @@ def test_verify_stopped_from_the_terminal_says_so(tmp_path: Path) -> None:
 
     write_run(tmp_path / "run", 120_000)
     for wait in (0.0, 0.1):  # before and after its processes are up
-        process = started("fastseg.verify", str(tmp_path / "run"), "--workers", "2")
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        while len(children.read_text().split()) < 3:  # the workers, and what tracks their resources
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        time.sleep(wait)
-        workers = [int(pid) for pid in children.read_text().split()]
-        for pid in workers:  # so that they do not end before the interruption, however late it comes
-            os.kill(pid, signal.SIGSTOP)
-        os.killpg(process.pid, signal.SIGINT)
-        for pid in workers:
-            os.kill(pid, signal.SIGCONT)
-        text, _ = process.communicate(timeout=60)
-        assert process.returncode == 130 and "Traceback" not in text, text
-        assert text.strip().endswith("interrupted")
+        ended = [interrupted(tmp_path / "run", wait)]
+        while ended[-1][0] == 0 and len(ended) < 4:  # it was done before the interruption came: the machine is busy
+            ended.append(interrupted(tmp_path / "run", wait))
+        code, text = ended[-1]
+        assert code == 130 and "Traceback" not in text and text.strip().endswith("interrupted"), text
+
+
+def interrupted(folder: Path, wait: float) -> tuple[int, str]:
+    """Exit code and output of a verification that gets Ctrl-C, `wait` seconds after its processes were started."""
+    process = started("fastseg.verify", str(folder), "--workers", "2")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while len(children.read_text().split()) < 3:  # the workers, and what tracks their resources
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    time.sleep(wait)
+    workers = [int(pid) for pid in children.read_text().split()]
+    for pid in workers:  # so that they do not end before the interruption, however late it comes
+        os.kill(pid, signal.SIGSTOP)
+    os.killpg(process.pid, signal.SIGINT)
+    for pid in workers:
+        os.kill(pid, signal.SIGCONT)
+    text, _ = process.communicate(timeout=60)
+    return process.returncode, text
 
 
 @pytest.mark.slow
