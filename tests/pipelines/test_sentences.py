@@ -181,12 +181,7 @@ def interrupted(folder: Path, wait: float) -> tuple[int, str]:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     time.sleep(wait)
-    workers = [int(pid) for pid in children.read_text().split()]
-    for pid in workers:  # so that they do not end before the interruption, however late it comes
-        os.kill(pid, signal.SIGSTOP)
     os.killpg(process.pid, signal.SIGINT)
-    for pid in workers:
-        os.kill(pid, signal.SIGCONT)
     text, _ = process.communicate(timeout=60)
     return process.returncode, text
 
