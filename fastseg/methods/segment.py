@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, cast
@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseg.data.augment import AugmentConfig
-from fastseg.data.batches import Batch, Recipe, Scene, batches
 from fastseg.data.sources import Labelled
 from fastseg.frames import Camera, LabelledFrames, LabelledImages
 from fastseg.methods import (
@@ -23,11 +22,11 @@ from fastseg.methods import (
     check_training,
     parse_size,
 )
-from fastseg.tensors import Module, Tensor
+from fastseg.methods.labelled import OnLabelMaps, begin
 
 
 @dataclass(frozen=True)
-class Segment:
+class Segment(OnLabelMaps):
     """Fine-tune a segmentation network; the paper's 40,000 steps.
 
     data        the data set
@@ -85,24 +84,7 @@ class Segment:
 
     def build(self, classes: int) -> Start:
         """The network with a fresh classifier, the rest from `init_from` as `transfer` says."""
-        from fastseg.methods.regulariser import regularised
-        from fastseg.methods.start import start
-
-        begun = start(self.network, classes, self.seed, self.init_from, self.transfer)
-        return regularised(begun, self.regulariser, classes, parse_size(self.size), self.seed)
-
-    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """The batches of steps start .. steps - 1: this rank's rows of each."""
-        recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment)
-        return batches(examples, recipe, start, self.steps, self.loop.workers, rank=rank, world=world)
-
-    def loss(
-        self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Scene | None = None
-    ) -> Tensor:
-        """Softmax cross-entropy over the pixels with a label, and the regulariser's loss beside it."""
-        from fastseg.methods.regulariser import regularised_loss
-
-        return regularised_loss(net, images, labels, weight, self.regulariser)
+        return begin(self, classes, self.transfer)
 
 
 @dataclass(frozen=True)
