@@ -25,9 +25,7 @@ def optimiser(net: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     ]
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    return torch.optim.SGD(
-        groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
-    )
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
 
 
 def rate_groups(net: nn.Module, layer_decay: float) -> list[tuple[float, list[nn.Parameter]]]:

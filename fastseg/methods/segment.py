@@ -34,6 +34,8 @@ class Segment(OnLabelMaps):
     out         the folder for checkpoints and metrics
     split       the data set's split to train on; `train:20` takes 20 of its images, chosen by the seed
     network     decoder/encoder, see fastseg.nets.build_network
+    head        gated = its classifier gives way to dilated convolutions and the gates between them, learned without
+                depth; or gated-WORDS, see fastseg.nets.gating.Gating; empty = its own
     size        HEIGHTxWIDTH that images and labels are resized to
     steps       in all, those of a resumed run included
     batch       images a step
@@ -52,6 +54,7 @@ class Segment(OnLabelMaps):
     out: Path
     split: str = "train"
     network: str = "segnet/vgg16_bn"
+    head: str = ""
     size: str = "360x480"
     steps: int = 40_000
     batch: int = 4
@@ -67,6 +70,17 @@ class Segment(OnLabelMaps):
     def __post_init__(self) -> None:
         check_training(self.steps, self.batch, self.optim)
         parse_size(self.size)
+        words = self.head.split("-")
+        if self.head and (words[0] != "gated" or {"predicted", "ground_truth"} & {*words}):
+            raise ValueError(
+                f"--head is gated, gated-attention, gated-average, ...; got {self.head!r}; gates that need depth are "
+                "trained by `fastseg train gating`"
+            )
+
+    def network_name(self) -> str:
+        """`network` under its `head`, as `fastseg.nets.build_network` takes it."""
+        head = "gated-attention" if self.head == "gated" else self.head
+        return f"{head}/{self.network}" if head else self.network
 
     def examples(self) -> LabelledImages:
         """The split's labelled images, or as many of them as asked for."""
@@ -84,7 +98,7 @@ class Segment(OnLabelMaps):
 
     def build(self, classes: int) -> Start:
         """The network with a fresh classifier, the rest from `init_from` as `transfer` says."""
-        return begin(self, classes, self.transfer)
+        return begin(self, classes, self.transfer, self.network_name())
 
 
 @dataclass(frozen=True)
