@@ -37,6 +37,8 @@ from fastseg.data import shards
 
 RESTARTING = ("driver", "tree", "raylet")  # kills after which the command has to be given again
 MOST_STARTS = 3  # of the command for each of them
+ACTOR = "ray::_Labeller"  # how Ray calls a worker's process; others of its own begin with ray:: as well
+ENDS_S = 300  # seconds in which a driver must end whose Ray was killed
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def _disturbed(driver: subprocess.Popen[str], out: Path, left: list[Kill], dead:
             dead["processes"] += number
             del left[0]
             if whom in RESTARTING:
-                driver.wait()
+                driver.wait(ENDS_S)
                 return True
     return False
 
@@ -126,7 +128,7 @@ def killed(driver: int, whom: str) -> int:
     """How many processes were ended by SIGKILL."""
     below = descendants(driver)
     if whom == "worker":
-        chosen = [pid for pid in below if title(pid).startswith("ray::")][:1]
+        chosen = [pid for pid in below if title(pid).startswith(ACTOR)][:1]
     elif whom == "raylet":
         chosen = [pid for pid in below if title(pid).endswith("/raylet")]
     else:

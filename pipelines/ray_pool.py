@@ -17,7 +17,7 @@ import ray
 from pipelines.hands import ActorHands, Answer, Fate, ReadingHands, TaskHands, fate_of
 from pipelines.one_shard import AnyWork, OutputError, ShardJob, ShardResult
 from pipelines.poison import Group, Isolation, suspects
-from pipelines.ray_session import ray_session, slots
+from pipelines.ray_session import check_alive, ray_session, slots
 from pipelines.stop import Stop
 from pipelines.work import in_actors
 
@@ -80,7 +80,10 @@ class RayPool:
             if not self._running or time.monotonic() > end:
                 self._stop.check()
                 return
-            for ref in ray.wait(list(self._running), timeout=0.5)[0]:
+            ended = ray.wait(list(self._running), timeout=0.5)[0]
+            if not ended and self._address is None:
+                check_alive()
+            for ref in ended:
                 result = self._ended(ref, self._running.pop(ref))
                 if result is not None:
                     yield result

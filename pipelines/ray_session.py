@@ -28,6 +28,14 @@ class NoRayError(OSError):
         self.errno = errno.EIO
 
 
+class RayDiedError(OSError):
+    """The Ray that was started here came to its end: programs say so in a sentence, exit code 1."""
+
+    def __init__(self) -> None:
+        super().__init__("Ray's node on this machine died; what is complete stays, and the same command goes on")
+        self.errno = errno.EIO
+
+
 @contextmanager
 def ray_session(workers: int, address: str | None, ahead: int = 0) -> Iterator[None]:
     """A running Ray in the block, quiet, without dashboard or usage reports; left as it is when there is one already.
@@ -95,6 +103,12 @@ def _start(options: dict[str, Any]) -> None:
                 raise NoRayError(error) from error
             print("Ray was slow to start; trying again", file=sys.stderr)
             ray.shutdown()
+
+
+def check_alive() -> None:
+    """None; RayDiedError when no node is left: what waits for a worker would wait for ever."""
+    if not any(node["Alive"] for node in ray.nodes()):
+        raise RayDiedError
 
 
 def available_memory() -> int:
