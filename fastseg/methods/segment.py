@@ -33,6 +33,7 @@ class Segment(OnLabelMaps):
     root        where the data set `data` lies: a folder, or a place in a store
     out         the folder for checkpoints and metrics
     split       the data set's split to train on; `train:20` takes 20 of its images, chosen by the seed
+    classes     these classes alone, in this order, pixels of all others are ignored; empty = all of the data set
     network     decoder/encoder, see fastseg.nets.build_network
     head        gated = its classifier gives way to dilated convolutions and the gates between them, learned without
                 depth; or gated-WORDS, see fastseg.nets.gating.Gating; empty = its own
@@ -53,6 +54,7 @@ class Segment(OnLabelMaps):
     root: str
     out: Path
     split: str = "train"
+    classes: tuple[str, ...] = ()
     network: str = "segnet/vgg16_bn"
     head: str = ""
     size: str = "360x480"
@@ -84,17 +86,19 @@ class Segment(OnLabelMaps):
 
     def examples(self) -> LabelledImages:
         """The split's labelled images, or as many of them as asked for."""
-        from fastseg.data.sources import open_labelled
-
         split, colon, count = self.split.partition(":")
-        whole = open_labelled(self.data, self.root, split)
+        whole = self._opened(split)
         return Few.chosen(whole, count, self.seed) if colon else whole
 
     def validation(self) -> LabelledImages | None:
         """The labelled images of loop.eval_split, when loop.eval_every asks for them."""
+        return self._opened(self.loop.eval_split) if self.loop.eval_every else None
+
+    def _opened(self, split: str) -> LabelledImages:
+        from fastseg.data.chosen_classes import with_classes
         from fastseg.data.sources import open_labelled
 
-        return open_labelled(self.data, self.root, self.loop.eval_split) if self.loop.eval_every else None
+        return with_classes(open_labelled(self.data, self.root, split), self.classes)
 
     def build(self, classes: int) -> Start:
         """The network with a fresh classifier, the rest from `init_from` as `transfer` says."""
