@@ -69,10 +69,13 @@ class OnLabelMaps(OnImages):
         return regularised_loss(net, images, labels, weight, self.regulariser)
 
 
-def begin(method: Begun, classes: int, how: TransferConfig | None = None) -> Start:
-    """The method's network as `fastseg.methods.start` begins it, with the regulariser's branch where there is one."""
+def begin(method: Begun, classes: int, how: TransferConfig | None = None, network: str = "") -> Start:
+    """The method's network as `fastseg.methods.start` begins it, with the regulariser's branch where there is one.
+
+    network   its name, where that is not `method.network` alone
+    """
     from fastseg.methods.regulariser import regularised
     from fastseg.methods.start import start
 
-    begun = start(method.network, classes, method.seed, method.init_from, how)
+    begun = start(network or method.network, classes, method.seed, method.init_from, how)
     return regularised(begun, method.regulariser, classes, parse_size(method.size), method.seed)

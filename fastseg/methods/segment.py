@@ -33,7 +33,10 @@ class Segment(OnLabelMaps):
     root        where the data set `data` lies: a folder, or a place in a store
     out         the folder for checkpoints and metrics
     split       the data set's split to train on; `train:20` takes 20 of its images, chosen by the seed
+    classes     these classes alone, in this order, pixels of all others are ignored; empty = all of the data set
     network     decoder/encoder, see fastseg.nets.build_network
+    head        gated = its classifier gives way to dilated convolutions and the gates between them, learned without
+                depth; or gated-WORDS, see fastseg.nets.gating.Gating; empty = its own
     size        HEIGHTxWIDTH that images and labels are resized to
     steps       in all, those of a resumed run included
     batch       images a step
@@ -51,7 +54,9 @@ class Segment(OnLabelMaps):
     root: str
     out: Path
     split: str = "train"
+    classes: tuple[str, ...] = ()
     network: str = "segnet/vgg16_bn"
+    head: str = ""
     size: str = "360x480"
     steps: int = 40_000
     batch: int = 4
@@ -67,24 +72,37 @@ class Segment(OnLabelMaps):
     def __post_init__(self) -> None:
         check_training(self.steps, self.batch, self.optim)
         parse_size(self.size)
+        words = self.head.split("-")
+        if self.head and (words[0] != "gated" or {"predicted", "ground_truth"} & {*words}):
+            raise ValueError(
+                f"--head is gated, gated-attention, gated-average, ...; got {self.head!r}; gates that need depth are "
+                "trained by `fastseg train gating`"
+            )
+
+    def network_name(self) -> str:
+        """`network` under its `head`, as `fastseg.nets.build_network` takes it."""
+        head = "gated-attention" if self.head == "gated" else self.head
+        return f"{head}/{self.network}" if head else self.network
 
     def examples(self) -> LabelledImages:
         """The split's labelled images, or as many of them as asked for."""
-        from fastseg.data.sources import open_labelled
-
         split, colon, count = self.split.partition(":")
-        whole = open_labelled(self.data, self.root, split)
+        whole = self._opened(split)
         return Few.chosen(whole, count, self.seed) if colon else whole
 
     def validation(self) -> LabelledImages | None:
         """The labelled images of loop.eval_split, when loop.eval_every asks for them."""
+        return self._opened(self.loop.eval_split) if self.loop.eval_every else None
+
+    def _opened(self, split: str) -> LabelledImages:
+        from fastseg.data.chosen_classes import with_classes
         from fastseg.data.sources import open_labelled
 
-        return open_labelled(self.data, self.root, self.loop.eval_split) if self.loop.eval_every else None
+        return with_classes(open_labelled(self.data, self.root, split), self.classes)
 
     def build(self, classes: int) -> Start:
         """The network with a fresh classifier, the rest from `init_from` as `transfer` says."""
-        return begin(self, classes, self.transfer)
+        return begin(self, classes, self.transfer, self.network_name())
 
 
 @dataclass(frozen=True)
