@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from fastseg.data.augment import IMAGENET
 from fastseg.data.shard_check import file_sha256
 from fastseg.tensors import Module, Tensor
-from fastseg.weights import read_source
+from fastseg.weights import read_run, read_source
 
 if TYPE_CHECKING:
+    from fastseg.checkpoint import Checkpoint
     from fastseg.labels.pssl_member import Member
 
 MAX_LIST_BYTES = 2**22
+OWN = "fastseg:classify"
 EXAMPLE = '[{"arch": "timm:resnet50", "weights": "resnet50.safetensors"}, {"arch": "torchvision:mobilenet_v2"}]'
 
 
@@ -25,8 +27,9 @@ EXAMPLE = '[{"arch": "timm:resnet50", "weights": "resnet50.safetensors"}, {"arch
 class ClassifierAt:
     """One classifier of a list.
 
-    arch        timm:NAME or torchvision:NAME
-    weights     its weights file (see `fastseg.weights.read_source`); empty = the library's own, which may be downloaded
+    arch        timm:NAME or torchvision:NAME, or fastseg:classify for a run of `fastseg train classify`
+    weights     its weights file (see `fastseg.weights.read_source`); empty = the library's own (a download);
+                the run's folder, which says its network, mean, std, size and classes as well
     name        what it is called; noise follows from it, so it must be unique; empty = arch
     mean, std   (R, G, B) of an image in [0, 1]; empty = timm's of the architecture, else ImageNet's
     size        pixels of a side of its input; 0 = timm's of the architecture, else 224
@@ -72,8 +75,11 @@ def _classifier(stated: Mapping[str, Any], path: Path) -> ClassifierAt:
             raise ValueError(f"{path}: a classifier has {', '.join(sorted(known))}; got {key!r}")
         if not isinstance(value, list if known[key] is tuple else known[key]) or (known[key] is int and value is True):
             raise ValueError(f"{path}: {key} must be {known[key].__name__}; got {value!r}")
-    if str(stated.get("arch", "")).partition(":")[0] not in ("timm", "torchvision"):
-        raise ValueError(f"{path}: arch is timm:NAME or torchvision:NAME; got {stated.get('arch')!r}")
+    arch = str(stated.get("arch", ""))
+    if arch.partition(":")[0] not in ("timm", "torchvision") and arch != OWN:
+        raise ValueError(f"{path}: arch is timm:NAME or torchvision:NAME, or {OWN}; got {stated.get('arch')!r}")
+    if arch == OWN and not stated.get("weights"):
+        raise ValueError(f"{path}: {OWN} needs the folder of a run of `fastseg train classify` as weights")
     given: dict[str, Any] = {key: tuple(v) if known[key] is tuple else v for key, v in stated.items()}
     found = ClassifierAt(**given)
     for key in ("mean", "std"):
@@ -94,6 +100,8 @@ def described(models: Sequence[ClassifierAt]) -> list[dict[str, Any]]:
         stated = asdict(model)
         for key in ("weights", "classes"):
             path = Path(stated[key])
+            if model.arch == OWN and key == "weights":
+                path = _run(model).path / "checkpoint.json"  # which holds the sums of the tensors
             stated[key] = file_sha256(path) if stated[key] and path.is_file() else stated[key]
         found.append(stated | {"mean": list(model.mean), "std": list(model.std)})
     return found
@@ -116,6 +124,8 @@ def open_member(at: ClassifierAt, classes: Sequence[str]) -> Member:
     """
     from fastseg.labels.pssl_member import Member
 
+    if at.arch == OWN:
+        return _trained(at, classes)
     library, _, arch = at.arch.partition(":")
     net = _timm(arch, not at.weights) if library == "timm" else _torchvision(arch, not at.weights)
     if at.weights:
@@ -124,7 +134,29 @@ def open_member(at: ClassifierAt, classes: Sequence[str]) -> Member:
     mean, std = (tuple(getattr(at, key) or about.get(key) or getattr(IMAGENET, key)) for key in ("mean", "std"))
     size = at.size or int((about.get("input_size") or (3, 224, 224))[-1])
     outputs = _outputs(net, size, at.name)
-    return Member(at.name, net, mean, std, size, _columns(at, outputs, classes))
+    names = read_class_names(Path(at.classes)) if at.classes else ()
+    return Member(at.name, net, mean, std, size, _columns(at, names, outputs, classes))
+
+
+def _run(at: ClassifierAt) -> Checkpoint:
+    return read_run(at.weights, at.name)
+
+
+def _trained(at: ClassifierAt, classes: Sequence[str]) -> Member:
+    """The classifier that `fastseg train classify` trained; ValueError for another network, or other classes."""
+    from fastseg.inference import restored
+    from fastseg.labels.pssl_member import Member
+    from fastseg.nets import CLASSIFY
+
+    found = _run(at)
+    record = found.record
+    if not record.network.startswith(f"{CLASSIFY}/"):
+        raise ValueError(f"{at.name}: {found.path} is no run of `fastseg train classify`: it has {record.network}")
+    mean, std = (getattr(at, key) or getattr(record.normalisation, key) for key in ("mean", "std"))
+    net, size = restored(found), at.size or record.size[0]
+    outputs = _outputs(net, size, at.name)
+    names = read_class_names(Path(at.classes)) if at.classes else tuple(record.classes)
+    return Member(at.name, net, mean, std, size, _columns(at, names, outputs, classes))
 
 
 def _timm(arch: str, published: bool) -> Any:
@@ -189,14 +221,13 @@ def _outputs(net: Module, size: int, name: str) -> int:
     return int(logits.shape[1])
 
 
-def _columns(at: ClassifierAt, outputs: int, classes: Sequence[str]) -> tuple[int, ...] | None:
+def _columns(at: ClassifierAt, names: Sequence[str], outputs: int, classes: Sequence[str]) -> tuple[int, ...] | None:
     """For each class the output that stands for it; None = the same order. ValueError where that cannot be known."""
-    if not at.classes:
+    if not names:
         if outputs != len(classes):
             hint = "a file with the names of its outputs (classes, in the list) says which is which"
             raise ValueError(f"{at.name} has {outputs} outputs for {len(classes)} classes; {hint}")
         return None
-    names = read_class_names(Path(at.classes))
     if len(names) != outputs:
         raise ValueError(f"{at.classes} names {len(names)} classes; {at.name} has {outputs} outputs")
     number = {name: i for i, name in enumerate(names)}
