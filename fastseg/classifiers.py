@@ -28,8 +28,8 @@ class ClassifierAt:
     """One classifier of a list.
 
     arch        timm:NAME or torchvision:NAME, or fastseg:classify for a run of `fastseg train classify`
-    weights     its weights file (see `fastseg.weights.read_source`); empty = the library's own, which may be downloaded;
-                the run's folder, which says its network, mean, std, size and classes as well
+    weights     its weights file (see `fastseg.weights.read_source`); empty = the library's own, which may be downloaded
+                Of fastseg:classify the run's folder: it says network, mean, std, size and classes as well
     name        what it is called; noise follows from it, so it must be unique; empty = arch
     mean, std   (R, G, B) of an image in [0, 1]; empty = timm's of the architecture, else ImageNet's
     size        pixels of a side of its input; 0 = timm's of the architecture, else 224
@@ -221,9 +221,7 @@ def _outputs(net: Module, size: int, name: str) -> int:
     return int(logits.shape[1])
 
 
-def _columns(
-    at: ClassifierAt, names: Sequence[str], outputs: int, classes: Sequence[str]
-) -> tuple[int, ...] | None:
+def _columns(at: ClassifierAt, names: Sequence[str], outputs: int, classes: Sequence[str]) -> tuple[int, ...] | None:
     """For each class the output that stands for it; None = the same order. ValueError where that cannot be known."""
     if not names:
         if outputs != len(classes):
