@@ -48,7 +48,7 @@ class Config:
     radius: int = 3  # of the labels' normals
     widths: Widths = 128
     size: str = "96x128"
-    steps: int = 250
+    steps: int = 400
     batch: int = 8
     out: Path | None = None
 
@@ -98,7 +98,8 @@ def autoencoder(config: Config, maps: Labelled) -> LabelAutoencoder:
 
     method = LabelStructure(
         "rooms", "rooms", config.runs / "autoencoder", widths=config.widths, size=config.size, steps=config.steps,
-        batch=config.batch, resume=True, loop=LoopConfig(device="cpu", workers=0, threads=1, save_every=50),
+        batch=config.batch, resume=True,
+        loop=LoopConfig(precision="bf16", device="cpu", workers=0, threads=1, save_every=100),
         optim=OptimConfig(lr=1e-3, optimizer="adamw", weight_decay=0.0, schedule="cosine", warmup=20),
     )  # fmt: skip
     if fit(method, maps):

@@ -1,4 +1,4 @@
-"""Train the classifiers of the study of PSSL: `python -m benchmarks.study_classifiers --root DIR --out DIR`.
+"""Trains the classifiers of the study of PSSL: `python -m benchmarks.study_classifiers --root DIR --out RUNS`.
 
 OUT/NET        a run of `fastseg train classify` for each encoder; the first is the study's classification-only start
 OUT/models.json  the list of them for `pipelines.make_pssl_labels`

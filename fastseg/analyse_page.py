@@ -57,8 +57,9 @@ def write_page(
     seen = strips(shown, examples, config.pictures, config.layers, config.device)
     if seen:
         explained = note(
-            "Grad-CAM: what a layer contributes to the summed logits of the classes predicted, light where it is most; "
-            "blocks of the encoder count from 0. Depth: light near, dark far, each picture over its own range."
+            "Grad-CAM: what a layer contributes to the summed logits of the classes predicted, light where it is most, "
+            "dark all over where it speaks against them; blocks of the encoder count from 0. Depth: light near, dark "
+            "far, each picture over its own range."
         )
         parts.append(section("Pictures", explained, *seen))
     if labels:

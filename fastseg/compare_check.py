@@ -68,7 +68,8 @@ def _network(method: Segment) -> str:
     from fastseg.methods.start import STITCHED
 
     how = method.transfer
-    return f"{STITCHED[how.share]}/{method.network}" if how.mode == "cross_stitch" else method.network
+    name = method.network_name()
+    return f"{STITCHED[how.share]}/{name}" if how.mode == "cross_stitch" else name
 
 
 def _check_init(variant: Variant) -> None:
@@ -82,11 +83,9 @@ def _check_init(variant: Variant) -> None:
 
 def _check_images(name: str, method: Segment) -> int:
     """The number of images of the split that a variant trains on."""
-    from fastseg.data.sources import open_labelled
-
     if not method.loop.eval_every:
         raise ValueError(f"variant {name}: loop.eval_every must be set: a study compares scores by epoch")
     if ":" in method.split:
         raise ValueError(f"variant {name}: split {method.split!r}: numbers of images are the study's, in counts")
-    open_labelled(method.data, method.root, method.loop.eval_split)
-    return len(open_labelled(method.data, method.root, method.split))
+    method.validation()
+    return len(method.examples())

@@ -114,7 +114,7 @@ def _evaluate_labels(config: Evaluate, found: Checkpoint) -> int:
     from fastseg.metrics_image import image_scores
 
     examples, names = _open(config), found.record.classes
-    check_classes_agree(found, examples)
+    examples = agreeing(found, examples)
     check_chosen(config.classes, names)
     found_on = _measured(config, found, examples)
     counts = subset(found_on.counts, config.classes, names) if config.classes else found_on.counts
@@ -177,6 +177,18 @@ def check_writable(path: Path) -> None:
 
 def _open(config: Evaluate) -> LabelledImages:
     return open_labels(cast(LabelSource, config.data), config.root, _split(config))
+
+
+def agreeing(found: Checkpoint, examples: LabelledImages) -> LabelledImages:
+    """The set with the network's classes, pixels of others left out, which is said; ValueError for a class it lacks."""
+    from fastseg.data.chosen_classes import with_classes
+
+    ours, theirs = found.record.classes, tuple(examples.class_names)
+    if len(ours) < len(theirs) and set(ours) <= set(theirs):
+        print(f"{found.path} knows {len(ours)} of the {len(theirs)} classes; pixels of the others are left out")
+        return with_classes(examples, ours)
+    check_classes_agree(found, examples)
+    return examples
 
 
 def check_classes_agree(found: Checkpoint, examples: LabelledImages) -> None:
