@@ -71,13 +71,16 @@ def compares(names: Sequence[str]) -> dict[str, Compare]:
 
 
 def _peer(name: str) -> Compare:
-    """A peer's loss, called as ours is with border padding and the minimum over sources."""
+    """A peer's loss, called as ours is with border padding and the minimum over sources: every pixel is seen."""
+    import torch
+
     from benchmarks.peers_photometric import losses  # here: what it loads is not to count as ours
 
     peer = losses()[name]
 
-    def compare(*given: Tensor, ssim: str, automask: bool, **_: object) -> tuple[Tensor]:
-        return (peer(*given, kind=ssim, automask=automask),)
+    def compare(*given: Tensor, ssim: str, automask: bool, **_: object) -> tuple[Tensor, Tensor]:
+        error = peer(*given, kind=ssim, automask=automask)
+        return error, torch.zeros_like(error, dtype=torch.int8)
 
     return compare
 

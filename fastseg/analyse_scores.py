@@ -43,14 +43,14 @@ def score(
 def _labels(
     found: Checkpoint, examples: LabelledImages, scales: Sequence[float], chosen: Sequence[str], batch: int, device: str
 ) -> list[Row]:
-    from fastseg.evaluate import check_classes_agree, confusion_of
+    from fastseg.evaluate import agreeing, confusion_of
     from fastseg.inference import check_labels_pixels, check_reads_images, restored
     from fastseg.loop import chosen_device
     from fastseg.metrics import scores
 
     check_labels_pixels(found)
     check_reads_images(found)
-    check_classes_agree(found, examples)
+    examples = agreeing(found, examples)
     record, net = found.record, restored(found).to(chosen_device(device))
     rows = []
     for scale in scales:

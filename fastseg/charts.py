@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,36 +118,37 @@ def pyramid(
 
 
 def curves(lines: Sequence[Curve], title: str, x_name: str, y_name: str) -> Markup:
-    """A line chart of the curves with axes from their joint range and a legend; 560 x 300 units, taller for many."""
+    """A line chart of the curves with axes over their joint range and a legend; 560 x 300 units, taller for many.
+
+    A curve of one point is a dot, and its band a line through it.
+    """
     kept = [c for c in lines if len(c.points)]
     if not kept:
         return svg(560, 300, _text(4, 16, title, "head"), _text(280, 150, "no values", "mid"), label=title)
-    joint = np.concatenate([c.band() for c in kept])
-    (x0, y0), (x1, y1) = joint.min(axis=0), joint.max(axis=0)
-    y0 = min(float(y0), 0.0)
-    span = np.array([max(x1 - x0, 1e-9), max(y1 - y0, 1e-9)])
-    legend = _legend_below(len(kept))
+    joint = np.concatenate([c.band() for c in kept]).astype(np.float64)
+    low, high = np.array([joint[:, 0].min(), min(joint[:, 1].min(), 0.0)]), joint.max(0)
+    flat = high <= low
+    low, high = low - flat * np.array([0.5, 0.0]), high + flat * np.array([0.5, 1.0])
+    bottom = 262 + _legend_below(len(kept))
+    parts = _axes(low, high, bottom, title, x_name, y_name)
 
     def placed(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-        scaled = (points - (x0, y0)) / span * np.array([496.0, -196.0])
-        return np.asarray(np.array([48.0, 262.0 + legend]) + scaled, np.float64)
+        return np.asarray((48.0, bottom) + (points - low) / (high - low) * (496.0, -196.0), np.float64)
 
-    parts = [_text(4, 16, title, "head"), _text(296, 296 + legend, x_name, "mid"), _text(544, 16, y_name, "end")]
-    for y in np.linspace(y0, y1, 5):
-        at = float(placed(np.array([[x0, y]]))[0, 1])
-        parts += [_line(48, at, 544, at, class_="axis"), _text(42, at + 4, f"{y:.3g}", "end")]
-    for x in np.linspace(x0, x1, 5):
-        parts.append(_text(float(placed(np.array([[x, y0]]))[0, 0]), 278 + legend, f"{x:.4g}", "mid"))
     for curve in kept:
         if curve.spread is not None:
             outline = _points(placed(curve.band()))
             parts.append(tag("polygon", points=outline, fill=curve.colour, opacity=0.15, stroke="none"))
     for k, curve in enumerate(kept):
-        style = _stroke(curve)
-        parts.append(tag("polyline", points=_points(placed(curve.points)), **style))
+        style, at = _stroke(curve), placed(curve.points)
+        parts.append(tag("polyline", points=_points(at), **style))
+        if len(at) == 1:  # its band is a line
+            (x, top), (_, foot) = placed(curve.band())[[0, -1]]
+            parts.append(_line(x, top, x, foot, stroke=curve.colour, stroke_width=2, opacity=0.4))
+            parts.append(tag("circle", cx=f"{x:.1f}", cy=f"{at[0, 1]:.1f}", r=4, fill=curve.colour))
         x, y = 48 + 165 * (k % 3), 34 + 15 * (k // 3)
         parts += [_line(x, y, x + 18, y, **style), _text(x + 24, y + 4, curve.name)]
-    return svg(560, 300 + legend, *parts, label=title)
+    return svg(560, bottom + 38, *parts, label=title)
 
 
 def scatter(clouds: Sequence[Curve], title: str, x_name: str, y_name: str) -> Markup:
@@ -156,23 +158,39 @@ def scatter(clouds: Sequence[Curve], title: str, x_name: str, y_name: str) -> Ma
         return svg(560, 300, _text(4, 16, title, "head"), _text(280, 150, "no values", "mid"), label=title)
     joint = np.concatenate([cloud.points for cloud in kept])
     margin = np.maximum(0.06 * (joint.max(0) - joint.min(0)), 1e-3)
-    low, span = joint.min(0) - margin, np.ptp(joint, 0) + 2 * margin
+    low, high = joint.min(0) - margin, joint.max(0) + margin
     bottom = 262 + _legend_below(len(kept))
-    parts = [_text(4, 16, title, "head"), _text(296, bottom + 34, x_name, "mid"), _text(544, 16, y_name, "end")]
-    for part in np.linspace(0, 1, 5):
-        x, y = low + part * span
-        parts += [_line(48, bottom - 196 * part, 544, bottom - 196 * part, class_="axis")]
-        parts += [_text(42, bottom + 4 - 196 * part, f"{y:.3g}", "end")]
-        parts += [_text(48 + 496 * part, bottom + 16, f"{x:.3g}", "mid")]
+    parts = _axes(low, high, bottom, title, x_name, y_name)
     for k, cloud in enumerate(kept):
         key = (52 + 165 * (k % 3), 34 + 15 * (k // 3))
-        placed = np.array([48.0, bottom]) + (cloud.points - low) / span * np.array([496.0, -196.0])
+        placed = np.array([48.0, bottom]) + (cloud.points - low) / (high - low) * np.array([496.0, -196.0])
         parts.append(_text(key[0] + 10, key[1] + 4, cloud.name))
         parts += [
             tag("circle", tag("title", cloud.name), cx=f"{x:.1f}", cy=f"{y:.1f}", r=4, fill=cloud.colour, opacity=0.8)
             for x, y in (key, *placed)
         ]
     return svg(560, bottom + 38, *parts, label=title)
+
+
+def _axes(
+    low: npt.NDArray[np.float64], high: npt.NDArray[np.float64], bottom: float, title: str, x_name: str, y_name: str
+) -> list[Markup]:
+    """Title, names, and a number at each round value of x and y between `low` and `high`, with a line across for y."""
+    parts = [_text(4, 16, title, "head"), _text(296, bottom + 34, x_name, "mid"), _text(544, 16, y_name, "end")]
+    for y in ticks(low[1], high[1]):
+        at = bottom - 196 * (y - low[1]) / (high[1] - low[1])
+        parts += [_line(48, at, 544, at, class_="axis"), _text(42, at + 4, f"{y:.6g}", "end")]
+    places = ((x, 48 + 496 * (x - low[0]) / (high[0] - low[0])) for x in ticks(low[0], high[0]))
+    return parts + [_text(at, bottom + 16, f"{x:.6g}", "mid") for x, at in places]
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Two to nine round numbers from `low` to `high`, a 1, 2, 2.5 or 5 times a power of ten apart; low < high."""
+    wanted = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(wanted))
+    step = max(each * power for each in (1.0, 2.0, 2.5, 5.0) if each * power <= wanted * (1 + 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [0.0 + step * place for place in range(first, last + 1)]
 
 
 def _legend_below(names: int) -> float:

@@ -83,11 +83,9 @@ def _check_init(variant: Variant) -> None:
 
 def _check_images(name: str, method: Segment) -> int:
     """The number of images of the split that a variant trains on."""
-    from fastseg.data.sources import open_labelled
-
     if not method.loop.eval_every:
         raise ValueError(f"variant {name}: loop.eval_every must be set: a study compares scores by epoch")
     if ":" in method.split:
         raise ValueError(f"variant {name}: split {method.split!r}: numbers of images are the study's, in counts")
-    open_labelled(method.data, method.root, method.loop.eval_split)
-    return len(open_labelled(method.data, method.root, method.split))
+    method.validation()
+    return len(method.examples())

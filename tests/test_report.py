@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
-from fastseg.charts import Curve, curves, histogram, pyramid, scatter, up_arrow
+from fastseg.charts import Curve, curves, histogram, pyramid, scatter, ticks, up_arrow
 from fastseg.frames import Camera
 from fastseg.pictures import (
     IGNORE_COLOUR,
@@ -141,6 +141,23 @@ def test_curves_stay_inside_their_axes() -> None:
     assert xy.min(axis=0).tolist() == [48.0, 66.0] and xy[:, 0].max() == 544.0 and xy[:, 1].max() <= 262.0
     assert "script" not in elements(drawing).names
     assert "no values" in curves([], "loss", "step", "loss")
+
+
+def test_axes_have_round_numbers_and_one_point_is_a_dot() -> None:
+    assert ticks(10, 400) == [50, 100, 150, 200, 250, 300, 350, 400]
+    assert ticks(0.5, 1.5) == [0.5, 0.75, 1, 1.25, 1.5] and np.allclose(ticks(-0.3, 0.31), np.arange(-3, 4) / 10)
+    for low, high in np.random.default_rng(0).normal(0, 1e3, (200, 2)):
+        found = np.array(ticks(min(low, high), max(low, high)))
+        assert 4 <= len(found) <= 9 and min(low, high) <= found[0] and found[-1] <= max(low, high)
+    once = curves(
+        [Curve("a", "red", np.array([[100.0, 0.0]])), Curve("b", "blue", np.array([[100.0, 17.4]]))], "", "", ""
+    )
+    dots = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', once)
+    assert dots == [("296.0", "262.0"), ("296.0", "66.0")] and once.count(">100<") == 1
+    spread = curves([Curve("a", "red", np.array([[1.0, 2.0]]), spread=np.array([1.0]))], "", "", "")
+    assert 'x1="296.0" y1="66.0" x2="296.0" y2="196.7"' in spread
+    zero = curves([Curve("a", "red", np.array([[0.0, 0.0], [1.0, 0.0]]))], "", "", "")
+    assert re.findall(r'points="([^"]+)"', zero) == ["48.0,262.0 544.0,262.0"]
 
 
 def test_the_up_arrow_points_up_and_the_horizon_of_a_level_camera_is_its_middle() -> None:

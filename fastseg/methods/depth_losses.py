@@ -60,24 +60,26 @@ def clip_loss(
     motion: tuple[Tensor, Tensor] | None,
     compare: Callable[..., tuple[Tensor, ...]] = photometric_loss,
 ) -> Tensor:
-    """The mean over scales s of  mean_p pe_s(p) + w 2^-s smoothness_s,  a float32 scalar.
+    """The mean over scales s of  sum_p m_s(p) pe_s(p) / sum_p m_s(p) + w 2^-s smoothness_s,  a float32 scalar.
 
-    pe_s      photometric error of the depth of scale s at full resolution, its mean over the labelled pixels (labels
-              (N, H, W), 255 = not seen), 0 where no source frame shows the pixel
+    pe_s      photometric error of the depth of scale s at full resolution
+    m_s       1 for a labelled pixel (labels (N, H, W), 255 = not seen) that a source frame shows and no auto-mask
+              drops, 0 for any other: a mean over all pixels would fall as more of them leave the source frames. No
+              such pixel in the batch: 0
     motion    camera (N, 4) and T_source_target (N, S, 4, 4), see `learned_motion`; None = the scene's, which are known
-    compare   what finds pe, called as `photometric_loss`
+    compare   what finds pe and, second, the source that it came from, -1 for none; called as `photometric_loss`
 
     ValueError: a scene without frames, camera or poses.
     """
     target, sources, camera = _frames(scene)
     camera, poses = motion or (camera, known_poses(scene))
-    kept = (labels == 0).float()
     terms = []
     for scale, (depth, disparity) in enumerate(zip(_depths(disparities, scene, settings), disparities, strict=True)):
-        error = compare(
+        error, choice, *_ = compare(
             target, sources, depth, camera, poses, ssim=settings.ssim, alpha=settings.alpha,
             padding=settings.padding, reduce=settings.reduce, automask=settings.automask,
-        )[0]  # fmt: skip
+        )  # fmt: skip
+        kept = ((labels == 0) & (choice >= 0)).float()
         small = functional.interpolate(target, disparity.shape[-2:], mode="area")
         rough = settings.smoothness * 0.5**scale * smoothness(disparity, small)
         terms.append((error * kept).sum() / kept.sum().clamp_min(1) + rough)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.device_gating_head import agreement, moved
-from benchmarks.gating_head import CASES, contestants, difference, made
+from benchmarks.gating_head import CASES, contestants, difference, made, peaks
+from benchmarks.gating_head import Config as HeadConfig
 from benchmarks.gating_office import Config as OfficeConfig
 from benchmarks.gating_office import frames
 from benchmarks.gating_rooms import VARIANTS, Config, method, steps_of, summary
@@ -25,6 +27,14 @@ def test_the_heads_contestants_agree(name: str) -> None:
     assert len(calls) == (2 if name == "head training" else 3)
     for call in calls.values():
         assert max(difference(*pair) for pair in zip(ours, call(), strict=True)) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a process's peak is read from /proc")
+def test_a_head_that_learns_needs_at_most_a_third_of_the_dense_branches_memory() -> None:
+    found = peaks("head training", [OURS, "dense_eager"], HeadConfig(), (64, 64))
+    print(found)
+    assert 3 * found[OURS]["peak_mb"] <= found["dense_eager"]["peak_mb"]
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith("head")])

@@ -23,6 +23,7 @@ from fastseg.methods.start import start
 from fastseg.nets import disparities
 from fastseg.nets.depth import depth_of
 from fastseg.nets.pose import rigid
+from fastseg.ops.photometric import photometric_loss
 from fastseg.optim import rate
 from fastseg.train import cli, fit
 from tests.room_clips import WalkClips
@@ -174,6 +175,45 @@ def test_only_labelled_pixels_count(walk: WalkClips) -> None:
     assert found.grad is not None and found.grad[:, :, :20].any() and not found.grad[:, :, 21:].any()
     labels[:] = 255
     assert float(clip_loss([found], scene, labels, plain, None).detach()) == 0
+
+
+@pytest.mark.parametrize("moved", [0.2, 0.8, 1.6, 5.0])  # 6, 24, 48 and all of 96 columns leave the source frames
+def test_pixels_that_leave_the_source_frames_do_not_count(walk: WalkClips, moved: float) -> None:
+    scene, labels = _scene(walk)
+    assert scene.sources is not None and scene.camera is not None
+    labels[:, :9] = 255
+    pose = torch.eye(4)[None, None].repeat(1, 2, 1, 1)
+    pose[..., 0, 3] = moved
+    camera, found = scene.camera.float(), torch.full((1, 1, 64, 96), 0.2, requires_grad=True)
+    plain = replace(RANGE, smoothness=0.0, padding="zeros")
+    loss = clip_loss([found], scene, labels, plain, (camera, pose))
+    depth = depth_of(found.detach()[:, 0], RANGE.nearest, RANGE.farthest).requires_grad_()
+    frames = (scene.images.float() / 255).contiguous(), (scene.sources.float() / 255).contiguous()
+    error, _, valid = photometric_loss(*frames, depth, camera, pose, padding="zeros", reduce="mean")
+    counted = error[(labels == 0) & valid.any(1)]
+    assert (counted.numel() < 30) == (moved == 5.0)
+    expected = counted.mean() if counted.numel() else torch.zeros(())
+    torch.testing.assert_close(loss.detach(), expected.detach())
+    if counted.numel():
+        torch.autograd.backward([loss, counted.mean()])
+        assert found.grad is not None and depth.grad is not None
+        slope = (1 / RANGE.nearest - 1 / RANGE.farthest) * depth.detach() ** 2  # -d depth / d disparity
+        torch.testing.assert_close(found.grad[:, 0], -slope * depth.grad)
+
+
+def test_what_an_automask_drops_does_not_count(walk: WalkClips) -> None:
+    scene, labels = _scene(walk)
+    still = torch.eye(4)[None, None].repeat(1, 2, 1, 1)
+    assert scene.sources is not None and scene.camera is not None
+    beside = still.clone()
+    beside[..., 0, 3] = 0.4
+    how = replace(RANGE, smoothness=0.0, automask=True)
+    found, camera = torch.full((1, 1, 64, 96), 0.2), scene.camera.float()
+    frames = (scene.images.float() / 255).contiguous(), (scene.sources.float() / 255).contiguous()
+    depth = depth_of(found[:, 0], RANGE.nearest, RANGE.farthest)
+    error, choice, _ = photometric_loss(*frames, depth, camera, beside, reduce="mean", automask=True)
+    assert 0.1 < float((choice < 0).float().mean()) < 0.9
+    torch.testing.assert_close(clip_loss([found], scene, labels, how, (camera, beside)), error[choice >= 0].mean())
 
 
 @pytest.mark.parametrize("how", [{"reduce": "min", "automask": True}, {"padding": "zeros"}, {"ssim": "gauss11"}])
