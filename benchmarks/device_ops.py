@@ -13,10 +13,10 @@ from benchmarks.record import stamp
 from benchmarks.rows import Row, print_rows, write_rows
 from fastseg.cli import run
 
-Op = Literal["normals", "hn_labels", "photometric", "gated_conv", "decile_rank"]
+Op = Literal["normals", "hn_labels", "photometric", "gated_conv", "decile_rank", "pssl"]
 MODULES: Mapping[str, str] = {
     "normals": "device_depth", "hn_labels": "device_depth", "photometric": "device_photometric",
-    "gated_conv": "device_gated_conv", "decile_rank": "device_decile_rank",
+    "gated_conv": "device_gated_conv", "decile_rank": "device_decile_rank", "pssl": "device_pssl",
 }  # fmt: skip
 
 

@@ -36,11 +36,13 @@ STAGES: Mapping[str, Stage] = {
     "build": Stage(200, 250),
     "rates": Stage(40, 200),
     **{op: Stage(limit, 150) for op, limit in zip(OPS, (70, 50, 100, 110, 60), strict=True)},
+    "pssl": Stage(70, 150),
     "tests": Stage(150, 70),
     "memcheck": Stage(90, 30),
     "racecheck": Stage(90, 0),
     "synccheck": Stage(60, 0),
     "initcheck": Stage(60, 0),
+    "pssl_job": Stage(110, 0),
 }
 
 
@@ -81,7 +83,9 @@ def commands(name: str, out: Path) -> list[str] | None:
         return [*PYTHON, "pip", "install", "--no-build-isolation", "--no-deps", "-e", str(CHECKOUT)]
     if name == "rates":
         return [*PYTHON, "benchmarks.device_rates", "--out", str(out)]
-    if name in OPS:
+    if name == "pssl_job":
+        return [*PYTHON, "benchmarks.device_pssl_job", "--out", str(out)]
+    if name in (*OPS, "pssl"):
         return [*PYTHON, "benchmarks.device_ops", "--op", name, "--out", str(out)]
     tool = sanitizer()
     if tool is None:

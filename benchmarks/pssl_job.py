@@ -57,7 +57,7 @@ class Config:
     """
 
     pictures: int = 20_000
-    side: int = 48
+    side: int = 32
     samples: int = 4
     workers: int = 2
     worker_kills: int = 20
@@ -153,15 +153,18 @@ def checked(out: Path, expected: dict[str, str]) -> dict[str, Any]:
     return {"rows": reasons.pop(""), "rejected": dict(sorted(reasons.items()))}
 
 
+def digests(out: Path) -> dict[str, bytes]:
+    """The digest of each label row by its id."""
+    paths = out.glob("labels/*.parquet")
+    return {row["id"]: shards.row_digest(row, shards.PSSL_SCHEMA) for path in paths for row in shards.read_rows(path)}
+
+
 def alike(one: Path, two: Path) -> int:
     """How many rows of the second run are in the first, bit by bit; AssertionError for one that is not."""
-    digests = [
-        {row["id"]: shards.row_digest(row) for path in out.glob("labels/*.parquet") for row in shards.read_rows(path)}
-        for out in (one, two)
-    ]
-    if other := [name for name, digest in digests[1].items() if digests[0].get(name) != digest]:
+    first, second = digests(one), digests(two)
+    if other := [name for name, digest in second.items() if first.get(name) != digest]:
         raise AssertionError(f"{len(other)} rows differ from those of an undisturbed run, {other[0]!r} the first")
-    return len(digests[1])
+    return len(second)
 
 
 def job(config: Config, folder: Path) -> dict[str, Any]:

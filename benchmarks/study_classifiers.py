@@ -15,8 +15,11 @@ from pathlib import Path
 from fastseg import train
 from fastseg.classifiers import OWN
 from fastseg.cli import run
+from fastseg.data.augment import AugmentConfig
 from fastseg.methods import LoopConfig, OptimConfig
 from fastseg.methods.classify import Classify
+
+FLIPPED = AugmentConfig(min_scale=1.0, max_scale=1.0, jitter=0.0)  # more would take longer than the steps
 
 
 @dataclass(frozen=True)
@@ -35,17 +38,17 @@ class StudyClassifiers:
 
     root: Path
     out: Path
-    nets: tuple[str, ...] = ("regnetx_002", "resnet10t", "regnety_002")
+    nets: tuple[str, ...] = ("test_resnet", "resnet10t")
     decoder: str = "linknet"
     size: int = 64
-    steps: int = 400
+    steps: int = 600
     batch: int = 32
-    lr: float = 2e-3
+    lr: float = 3e-3
 
 
 def method(config: StudyClassifiers, seed: int) -> Classify:
     """The training of encoder number `seed`."""
-    optim = OptimConfig(config.lr, "adamw", weight_decay=0.05, schedule="cosine", warmup=config.steps // 10)
+    optim = OptimConfig(config.lr, "adamw", weight_decay=0.01, schedule="cosine", warmup=config.steps // 10)
     loop = LoopConfig(
         precision="bf16", workers=0, threads=1, log_every=20, save_every=config.steps, eval_every=config.steps,
         eval_split="val",
@@ -53,7 +56,7 @@ def method(config: StudyClassifiers, seed: int) -> Classify:
     net, size = config.nets[seed], f"{config.size}x{config.size}"
     return Classify(
         "imagefolder", str(config.root), config.out / net, "train", f"{config.decoder}/{net}", size, config.steps,
-        config.batch, resume=(config.out / net).is_dir(), seed=seed, optim=optim, loop=loop,
+        config.batch, resume=(config.out / net).is_dir(), seed=seed, augment=FLIPPED, optim=optim, loop=loop,
     )  # fmt: skip
 
 

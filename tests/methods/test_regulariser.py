@@ -186,7 +186,9 @@ def test_activations_are_told_from_the_hypercolumn(autoencoder: str) -> None:
     torch.testing.assert_close(activation_loss([(told, target), (coarse, coarse_target)], labels, None), error / 64)
 
 
-@pytest.mark.parametrize("network", ["segnet/vgg11_bn", "pspnet/resnet18", "hypercolumn/densenet67"])
+@pytest.mark.parametrize(
+    "network", ["segnet/vgg11_bn", "fpn/convnext_atto", "pspnet/resnet18", "hypercolumn/densenet67"]
+)
 @pytest.mark.parametrize("kind", ["decoder", "encoder"])
 def test_networks_of_every_kind_take_it_at_sizes_that_divide_by_nothing(
     network: str, kind: str, tmp_path: Path
