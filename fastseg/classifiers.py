@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastseg.classifier_nets import library_net, outputs_of
 from fastseg.data.augment import IMAGENET
 from fastseg.data.shard_check import file_sha256
-from fastseg.tensors import Module, Tensor
-from fastseg.weights import read_run, read_source
+from fastseg.weights import read_run
 
 if TYPE_CHECKING:
     from fastseg.checkpoint import Checkpoint
@@ -126,14 +126,11 @@ def open_member(at: ClassifierAt, classes: Sequence[str]) -> Member:
 
     if at.arch == OWN:
         return _trained(at, classes)
-    library, _, arch = at.arch.partition(":")
-    net = _timm(arch, not at.weights) if library == "timm" else _torchvision(arch, not at.weights)
-    if at.weights:
-        _fill(net, read_source(at.weights).weights, at)
+    net = library_net(at.arch, at.weights, at.by_order)
     about: Mapping[str, Any] = getattr(net, "pretrained_cfg", None) or {}
     mean, std = (tuple(getattr(at, key) or about.get(key) or getattr(IMAGENET, key)) for key in ("mean", "std"))
     size = at.size or int((about.get("input_size") or (3, 224, 224))[-1])
-    outputs = _outputs(net, size, at.name)
+    outputs = outputs_of(net, size, at.name)
     names = read_class_names(Path(at.classes)) if at.classes else ()
     return Member(at.name, net, mean, std, size, _columns(at, names, outputs, classes))
 
@@ -154,71 +151,9 @@ def _trained(at: ClassifierAt, classes: Sequence[str]) -> Member:
         raise ValueError(f"{at.name}: {found.path} is no run of `fastseg train classify`: it has {record.network}")
     mean, std = (getattr(at, key) or getattr(record.normalisation, key) for key in ("mean", "std"))
     net, size = restored(found), at.size or record.size[0]
-    outputs = _outputs(net, size, at.name)
+    outputs = outputs_of(net, size, at.name)
     names = read_class_names(Path(at.classes)) if at.classes else tuple(record.classes)
     return Member(at.name, net, mean, std, size, _columns(at, names, outputs, classes))
-
-
-def _timm(arch: str, published: bool) -> Any:
-    import timm
-
-    from fastseg.nets import unknown
-
-    if not timm.is_model(arch):
-        raise ValueError(unknown("timm model", arch, timm.list_models()))
-    try:
-        return timm.create_model(arch, pretrained=published).eval()
-    except Exception as error:  # a download fails in as many ways as there are networks
-        raise ValueError(_no_weights("timm", arch, error)) from error
-
-
-def _torchvision(arch: str, published: bool) -> Any:
-    from torchvision import models
-
-    from fastseg.nets import unknown
-
-    if arch not in models.list_models(module=models):
-        raise ValueError(unknown("torchvision model", arch, models.list_models(module=models)))
-    try:
-        return models.get_model(arch, weights="DEFAULT" if published else None).eval()
-    except Exception as error:
-        raise ValueError(_no_weights("torchvision", arch, error)) from error
-
-
-def _no_weights(library: str, arch: str, error: Exception) -> str:
-    cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return f"{library}'s weights of {arch} could not be had ({cause.rstrip('.')}); name a file of them in the list"
-
-
-def _fill(net: Any, weights: Mapping[str, Tensor], at: ClassifierAt) -> None:
-    """Put the weights in; ValueError unless every tensor has its place."""
-    own = net.state_dict()
-    if at.by_order:
-        shapes = [tuple(tensor.shape) for tensor in weights.values()]
-        if shapes != [tuple(tensor.shape) for tensor in own.values()]:
-            raise ValueError(f"{at.weights}: by_order needs the same shapes in the same order as {at.arch}")
-        weights = dict(zip(own, weights.values(), strict=True))
-    odd = sorted(own.keys() ^ weights.keys()) or [k for k in own if own[k].shape != weights[k].shape]
-    if odd:
-        hint = "" if at.by_order else "; are they of another implementation (by_order)?"
-        raise ValueError(
-            f"{at.weights}: its tensors are not those of {at.arch}, {odd[0]} the first of {len(odd)}{hint}"
-        )
-    net.load_state_dict(weights)
-
-
-def _outputs(net: Module, size: int, name: str) -> int:
-    import torch
-
-    try:
-        with torch.inference_mode():
-            logits = net(torch.zeros(1, 3, size, size))
-    except Exception as error:  # each network has its own way to refuse a size
-        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{name} does not take images of {size}x{size}: {cause}") from error
-    if not torch.is_tensor(logits) or logits.ndim != 2:
-        raise ValueError(f"{name} is no classifier: it does not give logits (N, classes)")
-    return int(logits.shape[1])
 
 
 def _columns(at: ClassifierAt, names: Sequence[str], outputs: int, classes: Sequence[str]) -> tuple[int, ...] | None:

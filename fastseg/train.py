@@ -185,7 +185,7 @@ def survey(examples: LabelledImages, method: Method) -> torch.Tensor:
 
     names, classes = examples.ids(), len(examples.class_names)
     if len(names) < method.batch:
-        raise ValueError(f"--batch {method.batch} needs at least as many labelled images; there are {len(names)}")
+        raise ValueError(f"--batch {method.batch} needs at least as many images; there are {len(names)}")
     every = method.optim.class_weights == "median" or len(names) <= SURVEY
     indices = range(len(names)) if every else np.linspace(0, len(names) - 1, SURVEY).astype(int).tolist()
     pixels = sum((check_classes(examples[i][1], classes, names[i]) for i in indices), np.zeros(classes, np.int64))
