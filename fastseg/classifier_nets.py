@@ -87,10 +87,10 @@ def outputs_of(net: Module, size: int, name: str) -> int:
 
     try:
         with torch.inference_mode():
-            logits = net(torch.zeros(1, 3, size, size))
+            logits = net(torch.zeros(2, 3, size, size))
     except Exception as error:  # each network has its own way to refuse a size
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{name} does not take images of {size}x{size}: {cause}") from error
+        raise ValueError(f"{name} does not take some images of {size}x{size} at a time: {cause}") from error
     if not torch.is_tensor(logits) or logits.ndim != 2:
         raise ValueError(f"{name} is no classifier: it does not give logits (N, classes)")
     return int(logits.shape[1])
