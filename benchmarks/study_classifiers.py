@@ -38,7 +38,7 @@ class StudyClassifiers:
 
     root: Path
     out: Path
-    nets: tuple[str, ...] = ("test_resnet", "test_resnet")
+    nets: tuple[str, ...] = ("test_resnet", "test_resnet", "test_resnet")
     decoder: str = "linknet"
     size: int = 64
     steps: int = 600
