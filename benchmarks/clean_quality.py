@@ -39,16 +39,16 @@ class Config:
     """How many rooms, which autoencoder."""
 
     runs: Path  # a folder for the training, which goes on where it was
-    learned: int = 120  # rooms whose labels the autoencoder learns
-    chosen: int = 30  # rooms that the doubt is chosen on
-    scored: int = 60
+    learned: int = 96  # rooms whose labels the autoencoder learns
+    chosen: int = 24  # rooms that the doubt is chosen on
+    scored: int = 48
     seed: int = 41  # of the first set; the others' are the next two
     height: int = 240
     width: int = 320
     radius: int = 3  # of the labels' normals
     widths: Widths = 128
     size: str = "96x128"
-    steps: int = 400
+    steps: int = 250
     batch: int = 8
     out: Path | None = None
 

@@ -5,6 +5,7 @@ build        `pip install -e . --no-build-isolation --no-deps`, unless the CUDA 
 rates        the limits of this GPU: GB/s of a device-to-device copy, TFLOP/s of bf16, tf32 and fp32 matrix products
 <op>         agreement, then CUDA-event times of every kernel of the op beside its peers and the rates, cold or in
              large batches: normals, hn_labels, photometric, gated_conv, decile_rank
+gating_head  the same of the gating head and a whole gated ResNet-50
 pssl         passes a second of SmoothGrad beside captum's; needs captum and timm as well
 tests        `pytest -m gpu`, and every test of the `device` fixture on this GPU
 memcheck, racecheck, synccheck, initcheck   compute-sanitizer over every kernel at sizes 1, 31, 33 and 257

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +32,9 @@ from fastseg.methods import LoopConfig, OptimConfig
 from fastseg.methods.gating import DepthGating, GateConfig, GateWeights
 
 WIDTH = 64  # channels of the head
+OPTIM = OptimConfig(
+    lr=1e-3, optimizer="adamw", weight_decay=0.01, schedule="cosine", warmup=20, class_weights="median"
+)  # fmt: skip
 # gate, stage, what it begins from; in the paper's order
 VARIANTS: Mapping[str, tuple[dict[str, Any], str, str]] = {
     "baseline": ({"source": "baseline"}, "baseline", "start"),
@@ -68,15 +71,15 @@ class Config:
     seeds: int = 3
     rooms: int = 7
     train: int = 800
-    test: int = 240
+    test: int = 160
     size: str = "64x96"
-    network: str = "mobilenetv2_100"
-    init_from: str = "timm:mobilenetv2_100"
+    network: str = "resnet10t"
+    init_from: str = ""
     dilations: tuple[int, ...] = (4, 3, 2, 1)
     begin: int = 400
-    steps: int = 150
-    batch: int = 4
-    optim: OptimConfig = field(default_factory=OptimConfig)
+    steps: int = 75
+    batch: int = 8
+    optim: OptimConfig = OPTIM
     precision: Literal["float32", "bf16"] = "bf16"
 
 
@@ -87,7 +90,7 @@ def method(config: Config, name: str, seed: int) -> DepthGating:
     changed = AugmentConfig(min_scale=0.7, max_scale=1.4, rotate=5.0, divide_depth=True)
     statistics: Literal["frozen", "batch"] = "frozen" if config.init_from else "batch"
     return DepthGating(
-        "folder", str(config.runs / "rooms"), folder / name, network=config.network, stages=(stage,), seed=seed,
+        "folder", str(images_of(config.runs)), folder / name, network=config.network, stages=(stage,), seed=seed,
         gate=GateConfig(**gate, width=WIDTH, dilations=config.dilations, fit=True, backbone=statistics),
         init_from=str(folder / before) if before else config.init_from, weights=GateWeights(classes=0.1),
         size=config.size, steps=config.steps if before else config.begin, batch=config.batch, augment=changed,
@@ -96,12 +99,17 @@ def method(config: Config, name: str, seed: int) -> DepthGating:
     )  # fmt: skip
 
 
+def images_of(runs: Path) -> Path:
+    """The folder of the images that the runs of a study are trained on and scored by."""
+    return runs / "rooms"
+
+
 def rooms(config: Config) -> Path:
     """The folder of rooms, written once: those to train on and others to score, listed in train.txt and test.txt."""
     from fastseg.data.rooms import Rooms, write_rooms
     from fastseg.methods import parse_size
 
-    root, (height, width) = config.runs / "rooms", parse_size(config.size)
+    root, (height, width) = images_of(config.runs), parse_size(config.size)
     if not (root / "test.txt").exists():
         ids = write_rooms(root, Rooms(config.rooms, config.train + config.test, height, width, noise=False))
         (root / "train.txt").write_text("\n".join(ids[: config.train]) + "\n")
@@ -115,10 +123,10 @@ def trained(config: Config, name: str, seed: int) -> Path:
 
     if before := VARIANTS.get(name, START)[2]:
         trained(config, before, seed)
-    run = method(config, name, seed)
-    if not (run.out / f"checkpoint-{run.steps}").exists() and train(run):
-        raise RuntimeError(f"{run.out}: training ended early; the same command goes on")
-    return run.out
+    stage = method(config, name, seed)
+    if not (stage.out / f"checkpoint-{stage.steps}").exists() and (code := train(stage)):
+        raise SystemExit(code)  # it has said why; the same command goes on
+    return stage.out
 
 
 def steps_of(config: Config, name: str) -> int:
@@ -132,7 +140,7 @@ def scored(config: Config, folder: Path) -> dict[str, Any]:
     from fastseg.gates import main as look
 
     if not (folder / "gates/gates.json").exists():
-        look(Gates(folder, "folder", str(config.runs / "rooms"), folder / "gates", "test", threads=1))
+        look(Gates(folder, "folder", str(images_of(config.runs)), folder / "gates", "test", threads=1))
     found: dict[str, Any] = json.loads((folder / "gates/gates.json").read_text())
     return {"edges": found["edges"], "passes": [each["miou"] for each in found["passes"]], **found["passes"][-1]}
 
@@ -142,7 +150,7 @@ def summary(results: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
     miou = {name: [each["miou"] for each in found] for name, found in results.items() if found}
     mean = {name: float(np.mean(values)) for name, values in miou.items()}
     deviation = {name: float(np.std(values, ddof=1)) if len(values) > 1 else 0.0 for name, values in miou.items()}
-    order = list(pairwise(name for name in VARIANTS if results[name]))
+    order = list(pairwise(name for name in VARIANTS if results.get(name)))
     holds = {f"{a} < {b}": mean[a] < mean[b] for a, b in order}
     in_seeds = {f"{a} < {b}": sum(x < y for x, y in zip(miou[a], miou[b], strict=False)) for a, b in order}
     places = {name: [_places(run) for run in found] for name, found in results.items() if found}

@@ -2,8 +2,8 @@
 
 `python -m benchmarks.monodepth_real --part kitti --data DATA --runs RUNS` trains (or goes on with what RUNS holds),
 measures on frames that were not trained on, before and after, and writes benchmarks/results/monodepth-PART-<date>.json
-and RUNS/monodepth-PART.png: the frames are not ours to hand on, so pictures stay with the runs. Nothing was chosen on
-the frames that are measured.
+and RUNS/monodepth-PART.png: the frames are not ours to hand on, so pictures stay with the runs. Another network or
+start stands in these names. Nothing was chosen on the frames that are measured.
 
 kitti     video, KITTI odometry 00 at 416x128: trained on frames 0-319, measured on 320-399, then on sequence 06
 rooms     video of procedural rooms, other rooms measured against exact depth and poses
@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from benchmarks.monodepth_runs import variant
 from benchmarks.monodepth_sensor import sensor
 from benchmarks.monodepth_video import kitti, rooms
 from benchmarks.record import RESULTS, write_result
@@ -64,7 +65,7 @@ def main(config: MonodepthReal) -> int:
         "stereo": lambda: stereo(config.data),
     }
     result, pictures = parts[config.part]()
-    name = f"monodepth-{config.part}" + ("-imagenet" if config.init_from else "")
+    name = f"monodepth-{config.part}{variant(config.network, config.init_from)}"
     path = write_result(name, result, config.results)
     picture = config.runs / f"{name}.png"
     picture.write_bytes(encoded(np.concatenate(pictures)))

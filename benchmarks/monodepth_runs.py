@@ -21,6 +21,12 @@ LOOP = LoopConfig(device="cpu", workers=0, threads=1, save_every=25)
 OPTIM = OptimConfig(lr=5e-4, optimizer="adamw", weight_decay=0.0, schedule="cosine", warmup=20)
 
 
+def variant(network: str, init_from: str) -> str:
+    """What a run with another network or start than skip/resnet18 from random weights adds to its names."""
+    other = "" if network == "skip/resnet18" else f"-{network.replace('/', '-')}"
+    return other + ("-pretrained" if init_from else "")
+
+
 def trained(method: Monodepth, examples: LabelledImages | None = None) -> tuple[Learned, Learned]:
     """The networks as training begins and as it ends, once it has ended; InterruptedError where it does not."""
     limits = method.depth.nearest, method.depth.farthest

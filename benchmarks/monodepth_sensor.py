@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.clip_scores import Predict, agreement, tensor_of
-from benchmarks.monodepth_runs import LOOP, OPTIM, protocol, trained
+from benchmarks.monodepth_runs import LOOP, OPTIM, protocol, trained, variant
 from fastseg.data.unlabelled import MeasuredImages
 from fastseg.methods import parse_size
 from fastseg.methods.monodepth import ClipConfig, DepthConfig, Monodepth
@@ -28,7 +28,7 @@ def sensor(data: Path, runs: Path, network: str, steps: int, init_from: str) -> 
 
     The median of a place over the frames trained on (`median_map`) and of all of them (`constant`) stand beside it.
     """
-    out = runs / ("sensor-imagenet" if init_from else "sensor")
+    out = runs / f"sensor{variant(network, init_from)}"
     method = Monodepth(
         "sensor", root=str(data / "rgbd_redkitchen"), out=out, clips=ClipConfig("frames", "7scenes"), network=network,
         size="64x96", steps=steps, batch=8, init_from=init_from, resume=True,

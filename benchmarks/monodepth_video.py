@@ -23,7 +23,7 @@ from benchmarks.clip_scores import (
     motion,
     triples,
 )
-from benchmarks.monodepth_runs import LOOP, OPTIM, protocol, strip, trained
+from benchmarks.monodepth_runs import LOOP, OPTIM, protocol, strip, trained, variant
 from benchmarks.stereo_warp import sgbm
 from benchmarks.study_rooms import Slides
 from fastseg.data.augment import AugmentConfig
@@ -50,7 +50,7 @@ Found = tuple[dict[str, Any], Sequence[Picture]]
 def kitti(data: Path, runs: Path, network: str, steps: int, init_from: str) -> Found:
     """What is learned from frames 0-319 of kitti00_a, measured on the others and on kitti06; pictures of four."""
     root = _frames(data / "kitti00_a", runs / "kitti-frames")
-    out = runs / ("kitti-imagenet" if init_from else "kitti")
+    out = runs / f"kitti{variant(network, init_from)}"
     method = Monodepth(
         "video", root=str(root), out=out, clips=ClipConfig(intrinsics=INTRINSICS), network=network, size="64x224",
         steps=steps, batch=4, init_from=init_from, resume=True, optim=OPTIM, loop=LOOP,
@@ -121,7 +121,7 @@ def rooms(runs: Path, network: str, steps: int, init_from: str) -> Found:
     if len(list((root / "labels").rglob("*.png"))) < ROOMS["rooms"] * ROOMS["views"]:
         write_rooms(root, slides(ROOMS))
     method = Monodepth(
-        "video", root=str(root), out=runs / ("rooms-imagenet" if init_from else "rooms"),
+        "video", root=str(root), out=runs / f"rooms{variant(network, init_from)}",
         clips=ClipConfig(offsets=(-STRIDE, STRIDE)), network=network, size="64x96", steps=steps, batch=8,
         init_from=init_from, resume=True, augment=AugmentConfig(0.0, 1.0, 1.0, hue=0.1, jitter_chance=0.5),
         optim=replace(OPTIM, lr=3e-4), loop=LOOP,

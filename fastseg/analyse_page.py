@@ -47,7 +47,8 @@ def write_page(
     ]
     if labels:
         chosen = f"Chosen classes: {', '.join(config.classes)}." if config.classes else ""
-        parts.append(section("Scores at the training size", _scores(labels), note(chosen)))
+        notes = [note(each) for each in (chosen, _partly(labels, len(examples.class_names))) if each]
+        parts.append(section("Scores at the training size", _scores(labels), *notes))
     if any(row["depth"] for row in depth):
         parts.append(section("Depth", _depths(depth), note("Mean over images; metres.")))
     cards = (tag("div", chart, class_="card") for chart in charts(runs, labels))
@@ -78,6 +79,14 @@ def _scores(rows: Sequence[Row]) -> Markup:
     return table(heads, body, numeric=(1, 2, *range(4, len(heads))))
 
 
+def _partly(rows: Sequence[Row], classes: int) -> str:
+    """Which networks know some of the classes alone."""
+    few = {row["name"]: len(at_one(row)["iou"]) for row in rows if len(at_one(row)["iou"]) < classes}
+    return " ".join(
+        f"{name} knows {known} of {classes} classes: pixels of the others left out." for name, known in few.items()
+    )
+
+
 def _depths(rows: Sequence[Row]) -> Markup:
     body = [
         [row["name"], row["network"], "median" if row["depth"]["median_scaling"] else "none"]
@@ -93,7 +102,7 @@ def _classes(rows: Sequence[Row], names: Sequence[str]) -> Markup:
     groups = {name: greatest(group) for name, group in by_name(rows).items()}
     body = []
     for name in names:
-        body.append([name, *(_mean([at_one(row)["iou"][name] for row in group]) for group in groups.values())])
+        body.append([name, *(_mean([at_one(row)["iou"].get(name) for row in group]) for group in groups.values())])
     return table(["IoU %", *groups], body, numeric=tuple(range(1, len(groups) + 1)))
 
 

@@ -58,8 +58,9 @@ def _strips_of(
     """A network's strip of each image."""
     found = run.checkpoint()
     behind = depth_behind(found)
-    palette, look = class_palette(len(found.record.classes)), Look(found, device)
+    palette, look = class_palette(len(examples.class_names)), Look(found, device)
     is_depth = predicts_depth(found)
+    numbers = np.array([0 if is_depth else examples.class_names.index(name) for name in found.record.classes])
     measuring = look if is_depth else Look(behind, device) if behind is not None else None
     strips = []
     for each in shown:
@@ -71,7 +72,7 @@ def _strips_of(
         if is_depth and each.depth is not None:
             cells.append(("measured depth", depth_picture(each.depth)))
         elif not is_depth:
-            cells.append((PREDICTION, label_picture(look.classes(each.image, gates), palette)))
+            cells.append((PREDICTION, label_picture(numbers[look.classes(each.image, gates)], palette)))
             cells.append((TRUTH, label_picture(each.label, palette)))
         strips.append(_strip(f"{run.name}{f', {run.images} images' * bool(run.images)}", cells, len(layers) + 4))
     return strips

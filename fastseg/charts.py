@@ -120,7 +120,7 @@ def pyramid(
 def curves(lines: Sequence[Curve], title: str, x_name: str, y_name: str) -> Markup:
     """A line chart of the curves with axes over their joint range and a legend; 560 x 300 units, taller for many.
 
-    A curve of one point is a dot.
+    A curve of one point is a dot, and its band a line through it.
     """
     kept = [c for c in lines if len(c.points)]
     if not kept:
@@ -142,8 +142,10 @@ def curves(lines: Sequence[Curve], title: str, x_name: str, y_name: str) -> Mark
     for k, curve in enumerate(kept):
         style, at = _stroke(curve), placed(curve.points)
         parts.append(tag("polyline", points=_points(at), **style))
-        if len(at) == 1:
-            parts.append(tag("circle", cx=f"{at[0, 0]:.1f}", cy=f"{at[0, 1]:.1f}", r=4, fill=curve.colour))
+        if len(at) == 1:  # its band is a line
+            (x, top), (_, foot) = placed(curve.band())[[0, -1]]
+            parts.append(_line(x, top, x, foot, stroke=curve.colour, stroke_width=2, opacity=0.4))
+            parts.append(tag("circle", cx=f"{x:.1f}", cy=f"{at[0, 1]:.1f}", r=4, fill=curve.colour))
         x, y = 48 + 165 * (k % 3), 34 + 15 * (k // 3)
         parts += [_line(x, y, x + 18, y, **style), _text(x + 24, y + 4, curve.name)]
     return svg(560, bottom + 38, *parts, label=title)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode
 from dataclasses import replace
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from fastseg.analyse_scores import size_at
 from fastseg.checkpoint import Record, save
 from fastseg.data.augment import UNIT
 from fastseg.nets import build_network
+from fastseg.pictures import class_palette
 from fastseg.report import POLICY
 
 pytestmark = pytest.mark.torch
@@ -114,6 +117,27 @@ def test_a_study_gives_its_variants_images_and_seeds(root: Path) -> None:
     (root / "study" / "study.json").write_text(json.dumps(protocol))
     assert [run.name for run in study_runs(root / "study")] == ["scratch"] * 4 + ["begun"] * 4
     (root / "study" / "study.json").unlink()
+
+
+def test_a_network_of_some_classes_is_scored_on_theirs_and_painted_in_their_colours(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = build_network(TINY, 2, seed=0).state_dict()
+    (bias,) = [name for name in weights if "segmentation_head" in name and name.endswith("bias")]
+    weights[bias] = torch.tensor([1e6, 0.0])
+    save(tmp_path / "few", replace(RECORD, classes=("chair", "floor")), weights, {})
+    runs = f"few={tmp_path / 'few'},whole={root / 'study/cells/scratch-2-0'}"
+    assert (
+        cli(_words(root, tmp_path / "page", "--runs", runs, "--scales", "1", "--pictures", "1", "--layers", "1")) == 0
+    )
+    assert "knows 2 of the 3 classes; pixels of the others are left out" in capsys.readouterr().out
+    few, whole = json.loads((tmp_path / "page/analysis.json").read_text())["rows"]
+    assert set(few["scales"][0]["iou"]) == {"chair", "floor"} and len(whole["scales"][0]["iou"]) == 3
+    page = (tmp_path / "page/report.html").read_text()
+    assert "few knows 2 of 3 classes" in page and "whole knows" not in page
+    (first, *_) = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    painted = np.array(Image.open(BytesIO(b64decode(first))).convert("RGB")).reshape(-1, 3)
+    assert (painted == class_palette(3)[CLASSES.index("chair")]).all()
 
 
 def test_runs_have_the_names_they_are_given(root: Path) -> None:

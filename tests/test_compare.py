@@ -59,6 +59,7 @@ def test_a_cell_for_every_variant_number_of_images_and_seed(tmp_path: Path, root
         (lambda v: v["segment"].update(split="train:3"), "numbers of images are the study's"),
         (lambda v: v["segment"].update(split="nosuch"), "nosuch.txt"),
         (lambda v: v["segment"].update(root="nowhere"), "nowhere"),
+        (lambda v: v["segment"].update(classes=["red", "green"]), "names 'green'; the classes are grey, red"),
         (lambda v: v["segment"]["loop"].pop("eval_every"), "loop.eval_every must be set"),
         (lambda v: v.update(counts=[9]), "counts asks for 9 labelled images; the split has 4"),
         (lambda v: v.update(counts=[1]), "a batch of 2 needs as many labelled images; got 1"),

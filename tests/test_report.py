@@ -154,6 +154,8 @@ def test_axes_have_round_numbers_and_one_point_is_a_dot() -> None:
     )
     dots = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', once)
     assert dots == [("296.0", "262.0"), ("296.0", "66.0")] and once.count(">100<") == 1
+    spread = curves([Curve("a", "red", np.array([[1.0, 2.0]]), spread=np.array([1.0]))], "", "", "")
+    assert 'x1="296.0" y1="66.0" x2="296.0" y2="196.7"' in spread
     zero = curves([Curve("a", "red", np.array([[0.0, 0.0], [1.0, 0.0]]))], "", "", "")
     assert re.findall(r'points="([^"]+)"', zero) == ["48.0,262.0 544.0,262.0"]
 

@@ -9,8 +9,8 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from fastseg.data.labelled import IGNORE
 from fastseg.frames import Camera, LabelledFrames, LabelledImages
-from fastseg.metrics import IGNORE
 
 
 def with_classes(examples: LabelledImages, chosen: Sequence[str]) -> LabelledImages:

@@ -27,8 +27,10 @@ def _optimised() -> OptimConfig:
 class PSSL(OnLabelMaps):
     """Pre-train any segmentation network on PSSL labels; the paper's 30 epochs of ImageNet by default.
 
-    root        the output folder of pipelines.make_pssl_labels, or such a place in a store
+    root        the output folder of pipelines.make_pssl_labels, or such a place in a store; with --pictures a folder of
+                published masks, NAME_eiseg.npz
     out         the folder for checkpoints and metrics
+    pictures    of published masks: the folder of their pictures, CLASS/NAME.jpg
     images      how many of the pictures to train on, drawn by the seed; 0 = all
     background  the weight of the background in the loss; that of every class is 1
     network     decoder/encoder, see fastseg.nets.build_network: the paper's are pspnet/resnet50,
@@ -46,6 +48,7 @@ class PSSL(OnLabelMaps):
 
     root: str
     out: Path
+    pictures: str = ""
     images: int = 0
     background: float = 0.1
     network: str = "pspnet/resnet50"
@@ -71,14 +74,19 @@ class PSSL(OnLabelMaps):
             raise ValueError("optim.class_weights does not go with pssl: --background weighs its classes")
 
     def examples(self) -> LabelledImages:
-        """The shards' pictures with their labels, or as many of them as asked for."""
-        from fastseg.data.pssl_shards import PSSLShards
+        """The pictures with their labels, or as many of them as asked for."""
         from fastseg.methods.segment import Few
 
-        whole = PSSLShards(self.root)
+        whole = self._whole()
         if self.images > len(whole):
             raise ValueError(f"--images {self.images} are more than the {len(whole)} pictures of {self.root}")
         return Few.chosen(whole, str(self.images), self.seed) if self.images else whole
+
+    def _whole(self) -> LabelledImages:
+        from fastseg.data.pssl_masks import PSSLMasks
+        from fastseg.data.pssl_shards import PSSLShards
+
+        return PSSLMasks(self.root, self.pictures) if self.pictures else PSSLShards(self.root)
 
     def validation(self) -> None:
         """None: pseudo labels are a means, not an end."""

@@ -143,4 +143,4 @@ def test_a_mistake_in_the_data_is_one_sentence(tmp_path: Path) -> None:
     command = [word for word in _command(tmp_path / "ray") if word not in ("--batch", "4")]
     done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "--batch 50 needs at least as many labelled images; there are 8" in done.stderr
+    assert "--batch 50 needs at least as many images; there are 8" in done.stderr
