@@ -39,9 +39,9 @@ class Config:
     """How many rooms, which autoencoder."""
 
     runs: Path  # a folder for the training, which goes on where it was
-    learned: int = 120  # rooms whose labels the autoencoder learns
-    chosen: int = 30  # rooms that the doubt is chosen on
-    scored: int = 60
+    learned: int = 96  # rooms whose labels the autoencoder learns
+    chosen: int = 24  # rooms that the doubt is chosen on
+    scored: int = 48
     seed: int = 41  # of the first set; the others' are the next two
     height: int = 240
     width: int = 320
@@ -98,7 +98,8 @@ def autoencoder(config: Config, maps: Labelled) -> LabelAutoencoder:
 
     method = LabelStructure(
         "rooms", "rooms", config.runs / "autoencoder", widths=config.widths, size=config.size, steps=config.steps,
-        batch=config.batch, resume=True, loop=LoopConfig(device="cpu", workers=0, threads=1, save_every=50),
+        batch=config.batch, resume=True,
+        loop=LoopConfig(precision="bf16", device="cpu", workers=0, threads=1, save_every=100),
         optim=OptimConfig(lr=1e-3, optimizer="adamw", weight_decay=0.0, schedule="cosine", warmup=20),
     )  # fmt: skip
     if fit(method, maps):

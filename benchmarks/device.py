@@ -5,8 +5,11 @@ build        `pip install -e . --no-build-isolation --no-deps`, unless the CUDA 
 rates        the limits of this GPU: GB/s of a device-to-device copy, TFLOP/s of bf16, tf32 and fp32 matrix products
 <op>         agreement, then CUDA-event times of every kernel of the op beside its peers and the rates, cold or in
              large batches: normals, hn_labels, photometric, gated_conv, decile_rank
+gating_head  the same of the gating head and a whole gated ResNet-50
+pssl         passes a second of SmoothGrad beside captum's; needs captum and timm as well
 tests        `pytest -m gpu`, and every test of the `device` fixture on this GPU
 memcheck, racecheck, synccheck, initcheck   compute-sanitizer over every kernel at sizes 1, 31, 33 and 257
+pssl_job     `pipelines.make_pssl_labels --device cuda`: inline, over Ray, and with tasks that decode ahead; same rows
 DIR gets device-<op>-<date>.json (rows, threads 0: the GPU) and device-stages-<date>.json: what every stage did,
 `passed`, `failed` or `not run` with the reason. The exit code is 0 when every stage that could run passed, 1 when one
 failed (it is named), 2 without a CUDA device. Needs jsonargparse, numba, pytest, pytest-timeout and hypothesis beside

@@ -1,4 +1,4 @@
-"""One op on a GPU: agreement, then its times, `python -m benchmarks.device_ops --op normals --out DIR`."""
+"""One op, or the gating head, on a GPU: its times, `python -m benchmarks.device_ops --op normals --out DIR`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from benchmarks.record import stamp
 from benchmarks.rows import Row, print_rows, write_rows
 from fastseg.cli import run
 
-Op = Literal["normals", "hn_labels", "photometric", "gated_conv", "decile_rank"]
+Op = Literal["normals", "hn_labels", "photometric", "gated_conv", "decile_rank", "gating_head", "pssl"]
 MODULES: Mapping[str, str] = {
     "normals": "device_depth", "hn_labels": "device_depth", "photometric": "device_photometric",
     "gated_conv": "device_gated_conv", "decile_rank": "device_decile_rank",
+    "gating_head": "device_gating_head", "pssl": "device_pssl",
 }  # fmt: skip
 
 

@@ -37,7 +37,7 @@ class Config:
     data: Path = Path("../shared/data")
     sets: tuple[str, ...] = ("camvid", "nyu13")
     widths: tuple[Widths, ...] = (32, 128, 256)
-    size: str = "96x128"
+    size: str = "64x96"
     steps: int = 600
     batch: int = 8
     seed: int = 0
@@ -105,7 +105,7 @@ def of_set(name: str, config: Config) -> dict[str, Any]:
     source: LabelSource = "camvid" if name == "camvid" else "labels"
     root = config.data / "camvid" if name == "camvid" else nyu_folder(config.data / "nyu13_labels", config.runs / name)
     held, size = open_labels(source, root, "val"), parse_size(config.size)
-    loop = LoopConfig(device="cpu", workers=0, threads=1, save_every=200, log_every=20)
+    loop = LoopConfig(precision="bf16", device="cpu", workers=0, threads=1, save_every=200, log_every=20)
     method = LabelStructure(source, str(root), config.runs, size=config.size, steps=config.steps, batch=config.batch)
     optim = OptimConfig(lr=1e-3, optimizer="adamw", weight_decay=0.0, schedule="cosine", warmup=20)
     method = replace(method, seed=config.seed, loop=loop, optim=optim, resume=True)

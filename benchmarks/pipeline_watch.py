@@ -56,8 +56,8 @@ def watched(words: Sequence[str], out: Path, every_s: float) -> tuple[float, lis
 
 
 def _look(pid: int, out: Path, seconds: float) -> Sample:
-    below = _descendants(pid)
-    workers = [process for process in below if _title(process).startswith("ray::")]
+    below = descendants(pid)
+    workers = [process for process in below if title(process).startswith("ray::")]
     others = [process for process in below if process not in workers]
     sizes = [_resident_mb(process) for process in workers]
     folder = out / "labels"
@@ -73,7 +73,7 @@ def _look(pid: int, out: Path, seconds: float) -> Sample:
     )
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """The processes that a process started, and those that they started, from Linux's process table."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
@@ -110,7 +110,7 @@ def _cpu_s(pids: Sequence[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _title(pid: int) -> str:
+def title(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
     except OSError:

@@ -11,8 +11,13 @@ Record = Mapping[str, Any]
 def lines(newest: Callable[[str], Record | None]) -> list[str]:
     """One Markdown bullet for each result that there is; "not run" for one that there is not."""
     shown = {"pipeline": corpus, "pipeline-tiny": tiny, "verify": checked}
+    return ["A corpus, on the same machine:", "", *bullets(shown, newest)]
+
+
+def bullets(shown: Mapping[str, Callable[[Record], str]], newest: Callable[[str], Record | None]) -> list[str]:
+    """A Markdown bullet for each name: what it shows of its newest result and where that is from, or "not run"."""
     found = {name: newest(name) for name in shown}
-    return ["A corpus, on the same machine:", ""] + [
+    return [
         f"- {name}: not run" if record is None else f"- {shown[name](record)} From `{name}` {record['date'][:10]}."
         for name, record in found.items()
     ]

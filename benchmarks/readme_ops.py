@@ -1,4 +1,4 @@
-"""The README's table of the five ops, from their benchmarks' rows: `lines(folder)`; a missing figure says so."""
+"""The README's table of the ops and the gating head, from their rows: `lines(folder)`; a missing figure says so."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ FITS: Mapping[str, float | None] = {
     "opencv_fals": 3, "opencv_linemod": None, "opencv_sri": None, "pcl_gradient": None, "pcl_covariance": None,
     "open3d_knn": 300,
 }  # fmt: skip
+HEADS = ("dense_folded", "dense_eager", "dense_channels_last")
 CONVS = ("eager", "eager_channels_last", "compile", "compile_channels_last")
 LINES: Sequence[Line] = (
     Line(
@@ -86,6 +87,25 @@ LINES: Sequence[Line] = (
     Line(
         "gated_conv", "gated maximum pooling, 512x90x90", "512x90x90 pool max", {"eager": 60, "compile_shifted": 60},
         gpu_case="8x512x90x90 pool max", gpu_goal="60 % of copy",
+    ),
+    Line(
+        "gating_head", "gating head, batch-norm and ReLU in it, 512x90x90, hard gates", "512x90x90 head hard",
+        dict.fromkeys(HEADS), memory=True, gpu_case="512x90x90 head hard",
+    ),
+    Line(
+        "gating_head", "the same, soft gates", "512x90x90 head soft", dict.fromkeys(HEADS), memory=True,
+        gpu_case="512x90x90 head soft",
+    ),
+    Line(
+        "gating_head", "the same, a training step", "512x90x90 head training", dict.fromkeys(HEADS[1:]), memory=True,
+        gpu_case="512x90x90 head training",
+    ),
+    *(
+        Line(
+            "gating_head", f"gated ResNet-50 at 480x640, {what}", f"480x640 network {case}",
+            dict.fromkeys(HEADS[1:]), memory=True, gpu_case=f"480x640 network {case}",
+        )
+        for what, case in (("hard gates", "hard"), ("soft gates", "soft"), ("a training step", "training"))
     ),
     Line("decile_rank", "decile rank, 224x224", "224x224", {"numpy_sort": 5, "numpy_partition": 5, "torch_sort": 5},
          "32x224x224", gpu_case="256x224x224"),

@@ -9,15 +9,17 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastseg.classifier_nets import library_net, outputs_of
 from fastseg.data.augment import IMAGENET
 from fastseg.data.shard_check import file_sha256
-from fastseg.tensors import Module, Tensor
-from fastseg.weights import read_source
+from fastseg.weights import read_run
 
 if TYPE_CHECKING:
+    from fastseg.checkpoint import Checkpoint
     from fastseg.labels.pssl_member import Member
 
 MAX_LIST_BYTES = 2**22
+OWN = "fastseg:classify"
 EXAMPLE = '[{"arch": "timm:resnet50", "weights": "resnet50.safetensors"}, {"arch": "torchvision:mobilenet_v2"}]'
 
 
@@ -25,8 +27,9 @@ EXAMPLE = '[{"arch": "timm:resnet50", "weights": "resnet50.safetensors"}, {"arch
 class ClassifierAt:
     """One classifier of a list.
 
-    arch        timm:NAME or torchvision:NAME
-    weights     its weights file (see `fastseg.weights.read_source`); empty = the library's own, which may be downloaded
+    arch        timm:NAME or torchvision:NAME, or fastseg:classify for a run of `fastseg train classify`
+    weights     its weights file (see `fastseg.weights.read_source`); empty = the library's own (a download);
+                the run's folder, which says its network, mean, std, size and classes as well
     name        what it is called; noise follows from it, so it must be unique; empty = arch
     mean, std   (R, G, B) of an image in [0, 1]; empty = timm's of the architecture, else ImageNet's
     size        pixels of a side of its input; 0 = timm's of the architecture, else 224
@@ -72,8 +75,11 @@ def _classifier(stated: Mapping[str, Any], path: Path) -> ClassifierAt:
             raise ValueError(f"{path}: a classifier has {', '.join(sorted(known))}; got {key!r}")
         if not isinstance(value, list if known[key] is tuple else known[key]) or (known[key] is int and value is True):
             raise ValueError(f"{path}: {key} must be {known[key].__name__}; got {value!r}")
-    if str(stated.get("arch", "")).partition(":")[0] not in ("timm", "torchvision"):
-        raise ValueError(f"{path}: arch is timm:NAME or torchvision:NAME; got {stated.get('arch')!r}")
+    arch = str(stated.get("arch", ""))
+    if arch.partition(":")[0] not in ("timm", "torchvision") and arch != OWN:
+        raise ValueError(f"{path}: arch is timm:NAME or torchvision:NAME, or {OWN}; got {stated.get('arch')!r}")
+    if arch == OWN and not stated.get("weights"):
+        raise ValueError(f"{path}: {OWN} needs the folder of a run of `fastseg train classify` as weights")
     given: dict[str, Any] = {key: tuple(v) if known[key] is tuple else v for key, v in stated.items()}
     found = ClassifierAt(**given)
     for key in ("mean", "std"):
@@ -94,6 +100,8 @@ def described(models: Sequence[ClassifierAt]) -> list[dict[str, Any]]:
         stated = asdict(model)
         for key in ("weights", "classes"):
             path = Path(stated[key])
+            if model.arch == OWN and key == "weights":
+                path = _run(model).path / "checkpoint.json"  # which holds the sums of the tensors
             stated[key] = file_sha256(path) if stated[key] and path.is_file() else stated[key]
         found.append(stated | {"mean": list(model.mean), "std": list(model.std)})
     return found
@@ -116,87 +124,45 @@ def open_member(at: ClassifierAt, classes: Sequence[str]) -> Member:
     """
     from fastseg.labels.pssl_member import Member
 
-    library, _, arch = at.arch.partition(":")
-    net = _timm(arch, not at.weights) if library == "timm" else _torchvision(arch, not at.weights)
-    if at.weights:
-        _fill(net, read_source(at.weights).weights, at)
+    if at.arch == OWN:
+        return _trained(at, classes)
+    net = library_net(at.arch, at.weights, at.by_order)
     about: Mapping[str, Any] = getattr(net, "pretrained_cfg", None) or {}
     mean, std = (tuple(getattr(at, key) or about.get(key) or getattr(IMAGENET, key)) for key in ("mean", "std"))
     size = at.size or int((about.get("input_size") or (3, 224, 224))[-1])
-    outputs = _outputs(net, size, at.name)
-    return Member(at.name, net, mean, std, size, _columns(at, outputs, classes))
+    outputs = outputs_of(net, size, at.name)
+    names = read_class_names(Path(at.classes)) if at.classes else ()
+    return Member(at.name, net, mean, std, size, _columns(at, names, outputs, classes))
 
 
-def _timm(arch: str, published: bool) -> Any:
-    import timm
-
-    from fastseg.nets import unknown
-
-    if not timm.is_model(arch):
-        raise ValueError(unknown("timm model", arch, timm.list_models()))
-    try:
-        return timm.create_model(arch, pretrained=published).eval()
-    except Exception as error:  # a download fails in as many ways as there are networks
-        raise ValueError(_no_weights("timm", arch, error)) from error
+def _run(at: ClassifierAt) -> Checkpoint:
+    return read_run(at.weights, at.name)
 
 
-def _torchvision(arch: str, published: bool) -> Any:
-    from torchvision import models
+def _trained(at: ClassifierAt, classes: Sequence[str]) -> Member:
+    """The classifier that `fastseg train classify` trained; ValueError for another network, or other classes."""
+    from fastseg.inference import restored
+    from fastseg.labels.pssl_member import Member
+    from fastseg.nets import CLASSIFY
 
-    from fastseg.nets import unknown
-
-    if arch not in models.list_models(module=models):
-        raise ValueError(unknown("torchvision model", arch, models.list_models(module=models)))
-    try:
-        return models.get_model(arch, weights="DEFAULT" if published else None).eval()
-    except Exception as error:
-        raise ValueError(_no_weights("torchvision", arch, error)) from error
-
-
-def _no_weights(library: str, arch: str, error: Exception) -> str:
-    cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return f"{library}'s weights of {arch} could not be had ({cause.rstrip('.')}); name a file of them in the list"
-
-
-def _fill(net: Any, weights: Mapping[str, Tensor], at: ClassifierAt) -> None:
-    """Put the weights in; ValueError unless every tensor has its place."""
-    own = net.state_dict()
-    if at.by_order:
-        shapes = [tuple(tensor.shape) for tensor in weights.values()]
-        if shapes != [tuple(tensor.shape) for tensor in own.values()]:
-            raise ValueError(f"{at.weights}: by_order needs the same shapes in the same order as {at.arch}")
-        weights = dict(zip(own, weights.values(), strict=True))
-    odd = sorted(own.keys() ^ weights.keys()) or [k for k in own if own[k].shape != weights[k].shape]
-    if odd:
-        hint = "" if at.by_order else "; are they of another implementation (by_order)?"
-        raise ValueError(
-            f"{at.weights}: its tensors are not those of {at.arch}, {odd[0]} the first of {len(odd)}{hint}"
-        )
-    net.load_state_dict(weights)
+    found = _run(at)
+    record = found.record
+    if not record.network.startswith(f"{CLASSIFY}/"):
+        raise ValueError(f"{at.name}: {found.path} is no run of `fastseg train classify`: it has {record.network}")
+    mean, std = (getattr(at, key) or getattr(record.normalisation, key) for key in ("mean", "std"))
+    net, size = restored(found), at.size or record.size[0]
+    outputs = outputs_of(net, size, at.name)
+    names = read_class_names(Path(at.classes)) if at.classes else tuple(record.classes)
+    return Member(at.name, net, mean, std, size, _columns(at, names, outputs, classes))
 
 
-def _outputs(net: Module, size: int, name: str) -> int:
-    import torch
-
-    try:
-        with torch.inference_mode():
-            logits = net(torch.zeros(1, 3, size, size))
-    except Exception as error:  # each network has its own way to refuse a size
-        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{name} does not take images of {size}x{size}: {cause}") from error
-    if not torch.is_tensor(logits) or logits.ndim != 2:
-        raise ValueError(f"{name} is no classifier: it does not give logits (N, classes)")
-    return int(logits.shape[1])
-
-
-def _columns(at: ClassifierAt, outputs: int, classes: Sequence[str]) -> tuple[int, ...] | None:
+def _columns(at: ClassifierAt, names: Sequence[str], outputs: int, classes: Sequence[str]) -> tuple[int, ...] | None:
     """For each class the output that stands for it; None = the same order. ValueError where that cannot be known."""
-    if not at.classes:
+    if not names:
         if outputs != len(classes):
             hint = "a file with the names of its outputs (classes, in the list) says which is which"
             raise ValueError(f"{at.name} has {outputs} outputs for {len(classes)} classes; {hint}")
         return None
-    names = read_class_names(Path(at.classes))
     if len(names) != outputs:
         raise ValueError(f"{at.classes} names {len(names)} classes; {at.name} has {outputs} outputs")
     number = {name: i for i, name in enumerate(names)}

@@ -24,6 +24,10 @@ VERBS = {
     "predict": ("fastseg.predict", "classes or depth of images, folders and videos, by a checkpoint"),
     "export": ("fastseg.export", "a checkpoint as safetensors, timm, smp, ONNX or torch.export, with a model card"),
     "transfer": ("fastseg.transfer", "which weights of one network would go into another (map A B)"),
+    "explain": (
+        "fastseg.explain",
+        "look at PSSL labels: each classifier's map, the ensemble, deciles, the mask; one page",
+    ),
     "structure": ("fastseg.structure", "look at label structure: reconstructions, nearest regions, a weight sweep"),
     "view": ("fastseg.view", "look at labels: one self-contained HTML page, or a painted point cloud"),
     "verify": ("fastseg.verify", "every problem of a label run on disk, named; repairs nothing"),

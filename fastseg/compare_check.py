@@ -68,7 +68,8 @@ def _network(method: Segment) -> str:
     from fastseg.methods.start import STITCHED
 
     how = method.transfer
-    return f"{STITCHED[how.share]}/{method.network}" if how.mode == "cross_stitch" else method.network
+    name = method.network_name()
+    return f"{STITCHED[how.share]}/{name}" if how.mode == "cross_stitch" else name
 
 
 def _check_init(variant: Variant) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fastseg.metrics_image import InstanceCounts
 
 
-Data = Literal[Labelled, "shards", "labels", WithDepth]
+Data = Literal[Labelled, "shards", "labels", "imagefolder", WithDepth]
 LABELLED: tuple[str, ...] = (*get_args(Labelled), "shards", "labels")
 
 
@@ -44,7 +44,8 @@ class Evaluate:
 
     checkpoint      a checkpoint folder, or a run's folder (its last good one)
     data            the data set; shards = the HN-labels of a label run; labels = maps without images, for a label
-                    autoencoder, which is scored at the size that it sees. Of a depth network: RGB-D frames by their
+                    autoencoder, which is scored at the size that it sees; imagefolder = the classes of whole images,
+                    by the mean over the pixels of their probabilities. Of a depth network: RGB-D frames by their
                     reader, stereo pairs with disparity, or rooms
     root            where it lies: a folder, or a place in a store
     split           of the data set; empty = val, or all frames with depth
@@ -97,10 +98,14 @@ def main(config: Evaluate) -> int:
         from fastseg.evaluate_depth import evaluate_depth
 
         return evaluate_depth(config, found)
+    if config.data == "imagefolder":
+        from fastseg.evaluate_classes import evaluate_classes
+
+        return evaluate_classes(config, found)
     check_labels_pixels(found)
     if config.data not in LABELLED:
-        listed = ", ".join(LABELLED)
-        raise ValueError(f"{found.path} labels pixels, and {config.data} has no labels; --data is one of {listed}")
+        wanted = f"{config.data} has no labels; --data is one of {', '.join(LABELLED)}"
+        raise ValueError(f"{found.path} labels pixels, and {wanted}")
     if config.depth != DepthRules():
         raise ValueError(f"--depth is for networks that predict depth; {found.path} labels pixels")
     return _evaluate_labels(config, found)
@@ -113,8 +118,8 @@ def _evaluate_labels(config: Evaluate, found: Checkpoint) -> int:
     from fastseg.metrics import scores
     from fastseg.metrics_image import image_scores
 
-    examples, names = _open(config), found.record.classes
-    examples = agreeing(found, examples)
+    names = found.record.classes
+    examples = agreeing(found, open_labels(cast(LabelSource, config.data), config.root, _split(config)))
     check_chosen(config.classes, names)
     found_on = _measured(config, found, examples)
     counts = subset(found_on.counts, config.classes, names) if config.classes else found_on.counts
@@ -173,10 +178,6 @@ def check_writable(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise PermissionError(errno.EACCES, "cannot be written", str(path))
-
-
-def _open(config: Evaluate) -> LabelledImages:
-    return open_labels(cast(LabelSource, config.data), config.root, _split(config))
 
 
 def agreeing(found: Checkpoint, examples: LabelledImages) -> LabelledImages:

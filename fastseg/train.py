@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,14 +37,20 @@ METHODS: dict[str, type[Trained]] = {
 
 def main(config: Method) -> int:
     """The exit code of training with `config`, on the data that it names; stage by stage where it has several."""
-    if isinstance(config, DepthGating) and len(stages := config.plan()) > 1:
-        for number, stage in enumerate(stages, 1):
-            print(f"stage {number} of {len(stages)}: {stage.stages[0]} into {stage.out}", flush=True)
-            code = main(stage)
-            if code:
-                return code
-        return 0
-    return fit(config, config.examples(), config.validation())
+    return in_stages(config, lambda stage: fit(stage, stage.examples(), stage.validation()))
+
+
+def in_stages(config: Method, fitted: Callable[[Method], int]) -> int:
+    """The exit code of `fitted` for each stage of a training in order: 0, or the first other. Most have one stage."""
+    stages = config.plan() if isinstance(config, DepthGating) else []
+    if len(stages) < 2:
+        return fitted(config)
+    for number, stage in enumerate(stages, 1):
+        print(f"stage {number} of {len(stages)}: {stage.stages[0]} into {stage.out}", flush=True)
+        code = fitted(stage)
+        if code:
+            return code
+    return 0
 
 
 def fit(method: Method, examples: LabelledImages, validation: LabelledImages | None = None) -> int:
@@ -134,6 +140,7 @@ def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: t
     from fastseg.distributed import digest
     from fastseg.loop import Run
     from fastseg.losses import median_frequency_weights
+    from fastseg.methods.regulariser import proof_of
     from fastseg.nets.rank_norm import over_ranks
     from fastseg.resume import check_same, earlier, go_on
 
@@ -158,6 +165,7 @@ def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: t
     state = Run(method, net, begun.network, begun.normalisation, group, weight)
     if found is not None:
         go_on(state, found)
+        proof_of(state.net)
         print(f"resuming {found.path} at step {state.step}", flush=True)
     if group.world > 1:
         group.check_same({"the step": state.step, "the data": fingerprint, "the weights": digest(state.net)})

@@ -1,8 +1,8 @@
 """Clean the labels of a run: `python -m pipelines.clean_labels --run DIR --autoencoder RUN --out DIR`.
 
 Beyond the label-structure paper: an autoencoder of the run's own label maps knows what labels look like, and a label
-that it finds unlikely beside its neighbours gives way. What is written is a label run as any other: on the same ledger,
-resumed by the same command, read by `fastseg verify` and `fastseg train hn`.
+that it finds unlikely beside its neighbours gives way. What is written is a label run as any other, of HN-labels or of
+PSSL labels: on the same ledger, resumed by the same command, read by `fastseg verify` and `fastseg train`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class CleanLabels:
     autoencoder   a run of `fastseg train label-autoencoder --data shards` on labels of the same bins
     out           the folder or store to write; the same command again resumes, or does nothing when all is done
     doubt         a label goes where the autoencoder gives it a probability below this
-    instead       of a doubted label: the likeliest class, or void (255)
+    instead       of a doubted label: the likeliest class, or void (255); of a PSSL label, whose picture has one class,
+                  a doubted pixel of it is background
     workers       processes; 0 runs inline without Ray; all cores when not given
     address       an existing Ray cluster (auto or ray://...) instead of a Ray started here
     timeout_s     seconds after which a label is given up and rejected
@@ -67,6 +68,10 @@ def main(config: CleanLabels) -> int:
     source, out = str(place(config.run)), place(config.out)
     work = CleanRow(source, str(Path(config.autoencoder).absolute()), config.doubt, config.instead == "void")
     shards, _ = opened(source)
+    if work.void and "pssl" in shards.metadata:
+        raise ValueError(
+            f"{source} holds PSSL labels, which have no void: a doubted pixel is background; leave --instead"
+        )
     workers = (os.cpu_count() or 1) if config.workers is None else config.workers
     plan = plan_of(config, shards, check_fits(work, shards))
     return fan_out(
@@ -98,7 +103,7 @@ def plan_of(config: CleanLabels, shards: HNShards, weights: str) -> ledger.Plan:
     decides = {"doubt": config.doubt, "instead": config.instead, "autoencoder": weights}
     decides["labels"] = shards.metadata["fingerprint"]
     code = ledger.code_version(fastseg.__version__, (CHECKOUT / folder for folder in SOURCES))
-    metadata = {"hn": shards.metadata["hn"]}
+    metadata = {name: shards.metadata[name] for name in ("hn", "pssl") if name in shards.metadata}
     return ledger.Plan(tuple(shards.ids()), inputs, decides, code, metadata, shard_size=config.shard_size)
 
 

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
+from fastseg.data.label_maps import open_run
+from fastseg.data.pssl_shards import deciles_of
 from fastseg.data.shards import HNShards, Row, label_of
+from fastseg.labels.pssl_config import TOP, class_map, packed
 from pipelines.one_shard import Clock
 
 if TYPE_CHECKING:
@@ -18,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CleanRow:
-    """The work of one label: id -> its row in the label run at `run`, cleaned; see `label_autoencoder.cleaned`."""
+    """The work of one label: id -> its row in the label run at `run`, cleaned; see `label_autoencoder.cleaned`.
+
+    Of a PSSL label, top-decile pixels can only leave the top decile: a tenth of its pixels are in it, and no more.
+    """
 
     run: str
     autoencoder: str
@@ -30,23 +37,33 @@ class CleanRow:
         with clock("read"):
             row = shards.row(places[frame_id])
         with clock("clean"):
-            return self._cleaned(row)
+            return self._pssl(row, len(shards.class_names) - 1) if "deciles" in row else self._hn(row)
 
-    def _cleaned(self, row: Row) -> Row:
+    def _hn(self, row: Row) -> Row:
+        found = self._cleaned(label_of(row))
+        bins = np.bincount(found.ravel(), minlength=256)[: len(row["bins"])]
+        return {**row, "label": found.tobytes(), "bins": bins.tolist()}
+
+    def _pssl(self, row: Row, background: int) -> Row:
+        deciles = deciles_of(row)
+        found = self._cleaned(class_map(deciles, row["class"], background).astype(np.uint8))
+        left = (deciles == TOP) & (found != row["class"])
+        return {**row, "deciles": packed(np.where(left, np.uint8(TOP - 1), deciles))}
+
+    def _cleaned(self, label: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         import torch
 
         from fastseg.nets.label_autoencoder import cleaned
 
         net, size = autoencoder(self.autoencoder)
-        found = cleaned(net, torch.from_numpy(label_of(row))[None], size, self.doubt, self.void)[0].numpy()
-        bins = np.bincount(found.ravel(), minlength=256)[: len(row["bins"])]
-        return {**row, "label": found.tobytes(), "bins": bins.tolist()}
+        found = cleaned(net, torch.from_numpy(label.copy())[None], size, self.doubt, self.void)
+        return np.asarray(found[0].numpy())
 
 
 @lru_cache(maxsize=1)
 def opened(run: str) -> tuple[HNShards, dict[str, int]]:
     """The label run, and where in it each id lies; opened once in each process."""
-    shards = HNShards(run)
+    shards = open_run(run)
     return shards, {name: index for index, name in enumerate(shards.ids())}
 
 

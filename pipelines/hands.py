@@ -13,6 +13,7 @@ from fastseg.data.shards import Row
 from pipelines.guard import Flight
 from pipelines.one_shard import (
     AnyWork,
+    BatchWork,
     BrokenRunError,
     Clock,
     OutputError,
@@ -22,6 +23,7 @@ from pipelines.one_shard import (
     rows_of_job,
 )
 from pipelines.poison import Group, flight_of
+from pipelines.read_ahead import Already, Reader, ReadFrames, read_ahead
 
 Answer = ShardResult | OutputError | list[Row]
 
@@ -73,11 +75,12 @@ class TaskHands:
         self._task = ray.remote(num_cpus=1, max_retries=0)(do)
         self._work = work
 
-    def start(self, job: ShardJob, group: Group | None) -> Any:
+    def start(self, job: ShardJob, group: Group | None, frames: Any = None) -> Any:
         return self._task.remote(job, group, self._work)
 
-    def ended(self, ref: Any, fate: Fate) -> None:
-        """Nothing to tidy up."""
+    def ended(self, ref: Any, fate: Fate) -> Any:
+        """None: nothing is to be tidied up."""
+        return None
 
     def drop(self, refs: Iterable[Any]) -> None:
         """Give up tasks that have not ended."""
@@ -97,14 +100,23 @@ class _Labeller:
         found: str | None = getattr(self._work, "problem", lambda: None)()
         return found
 
-    def do(self, job: ShardJob, group: Group | None) -> Answer:
-        return do(job, group, self._work)
+    def reader(self) -> Reader:
+        """What the work's frames are read with elsewhere."""
+        found: Reader = self._work.reader()  # type: ignore[union-attr]
+        return found
+
+    def do(self, job: ShardJob, group: Group | None, read: ReadFrames | None) -> Answer:
+        if read is None:
+            return do(job, group, self._work)
+        assert isinstance(self._work, BatchWork), "only a batch work reads frames apart"
+        answer = do(job, group, Already(self._work, read.frames))
+        return read.of(answer) if isinstance(answer, ShardResult) else answer
 
 
 class ActorHands:
     """Ray actors that own `num_gpus` of a GPU each: one for each slot, a new one for one that died.
 
-    ValueError before the first shard when the first of them cannot do the work.
+    ValueError before the first shard when the first of them cannot do the work. `first` is that one.
     """
 
     window = 1
@@ -118,23 +130,65 @@ class ActorHands:
         problem = ray.get(first.problem.remote())
         if problem:
             raise ValueError(problem)
+        self.first = first
         self._idle.append(first)
 
-    def start(self, job: ShardJob, group: Group | None) -> Any:
+    def start(self, job: ShardJob, group: Group | None, frames: Any = None) -> Any:
+        """A reference to the answer; `frames` is one to the ReadFrames of the errand, or nothing was read ahead."""
         actor: Any = self._idle.pop() if self._idle else self._actor.remote(self._work)
-        ref = actor.do.remote(job, group)
+        ref = actor.do.remote(job, group, frames)
         self._busy[ref] = actor
         return ref
 
-    def ended(self, ref: Any, fate: Fate) -> None:
-        """An actor that answered takes the next shard; one that did not is gone."""
+    def ended(self, ref: Any, fate: Fate) -> Any:
+        """None. An actor that answered takes the next shard; one that did not is gone."""
         actor = self._busy.pop(ref)
         if fate is Fate.ANSWERED:
             self._idle.append(actor)
         else:
             ray.kill(actor)
+        return None
 
     def drop(self, refs: Iterable[Any]) -> None:
         """Give up actors that have not answered."""
         for ref in list(refs):
             ray.kill(self._busy.pop(ref))
+
+
+class ReadingHands(ActorHands):
+    """Actors whose frames are read by tasks, up to `readers` shards for each actor ahead of it.
+
+    A task asks Ray for no CPU of its own: on a cluster whose CPUs all belong to actors it would wait for ever.
+    """
+
+    def __init__(self, work: AnyWork, num_gpus: float, readers: int) -> None:
+        super().__init__(work, num_gpus)
+        self.window = 1 + readers
+        options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0, "num_returns": 2, "scheduling_strategy": "SPREAD"}
+        self._read = ray.remote(**options)(read_ahead)
+        self._reader = ray.get(self.first.reader.remote())
+        self._reading: dict[Any, Any] = {}
+
+    def start(self, job: ShardJob, group: Group | None, frames: Any = None) -> Any:
+        """A reference to the end of the reading; with its `frames`, to the answer."""
+        if frames is not None:
+            return super().start(job, group, frames)
+        ref, read = self._read.remote(job, group, self._reader)
+        self._reading[ref] = read
+        return ref
+
+    def ended(self, ref: Any, fate: Fate) -> Any:
+        """A reference to the frames that were read, with which the errand is to be started again; None after that."""
+        if ref not in self._reading:
+            return super().ended(ref, fate)
+        frames = self._reading.pop(ref)
+        return frames if fate is Fate.ANSWERED else None
+
+    def drop(self, refs: Iterable[Any]) -> None:
+        """Give up what has not ended."""
+        for ref in list(refs):
+            if ref in self._reading:
+                with suppress(ray.exceptions.RayError):
+                    ray.cancel(ref)
+            else:
+                super().drop([ref])

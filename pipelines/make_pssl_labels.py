@@ -33,9 +33,10 @@ def main(config: MakePSSLLabels) -> int:
     classes = pssl_plan.class_names(config, source)
     ids = tuple(source.ids()[: config.limit])
     workers = (os.cpu_count() or 1) if config.workers is None else config.workers
+    on_gpu = config.device == "cuda"
     work = LabelPictures(
         config.layout, str(root), models, classes, config.pssl, config.device, tuning.keep_images, tuning.batch,
-        tuning.gpus_per_worker if config.device == "cuda" else 0.0,
+        tuning.gpus_per_worker if on_gpu else 0.0, tuning.readers if on_gpu else 0,
     )  # fmt: skip
     inputs = ledger.input_stamps((source.inputs(picture_id) for picture_id in ids), tuning.hash_inputs)
     plan = ledger.Plan(

@@ -29,6 +29,8 @@ class Tuning:
     hash_inputs      fingerprint the content of every input file, not its size alone (reads the corpus once more)
     keep_images      whether shards hold the picture files, so that training needs nothing else
     gpus_per_worker  share of a GPU that a worker of --device cuda owns
+    readers          shards that tasks of the processor read and decode ahead of each worker of --device cuda, so that
+                     no GPU waits for a decoder; 0 = the worker reads its own
     batch            pictures that a worker labels at a time
     models_at_once   classifiers that a worker holds at most, the pictures go through as many stages as that takes
                      (`pipelines.pssl_stages`); 0 = all of them
@@ -41,6 +43,7 @@ class Tuning:
     hash_inputs: bool = False
     keep_images: bool = True
     gpus_per_worker: float = 1.0
+    readers: int = 2
     batch: int = 8
     models_at_once: int = 0
 
@@ -85,6 +88,8 @@ def check_counts(config: MakePSSLLabels) -> None:
         raise ValueError(f"--tuning.models_at_once must be at least 0; got {config.tuning.models_at_once}")
     if config.tuning.models_at_once and config.pssl.stop_at:
         raise ValueError("--pssl.stop_at looks at all classifiers' maps; it does not go with --tuning.models_at_once")
+    if config.tuning.readers < 0:
+        raise ValueError(f"--tuning.readers must be at least 0; got {config.tuning.readers}")
     share = config.tuning.gpus_per_worker
     if not (0 < share <= 1 or share == int(share) > 1):
         raise ValueError(f"--tuning.gpus_per_worker must lie above 0 and up to 1, or be whole; got {share:g}")

@@ -23,7 +23,7 @@ from fastseg.data.shard_reader import read_columns
 from fastseg.data.shards import REJECTED_SCHEMA, HNShards, Row
 from fastseg.frames import FrameError
 from pipelines import ledger
-from pipelines.pssl_work import LabelPictures, Read
+from pipelines.pssl_work import LabelPictures, Read, ReadPictures
 from pipelines.work import Clock
 
 STAGES = "stages"
@@ -59,6 +59,20 @@ def earlier(folder: str, made_of: str) -> Earlier:
 
 
 @dataclass(frozen=True)
+class ReadAfter(ReadPictures):
+    """Reads pictures that the stage before did not reject; `before` and `made_of` as in `LabelStage`."""
+
+    before: str = ""
+    made_of: str = ""
+
+    def read(self, picture_id: str, clock: Clock) -> Read:
+        """The picture; the FrameError of the stage before."""
+        if self.before:
+            earlier(self.before, self.made_of).of(picture_id)
+        return super().read(picture_id, clock)
+
+
+@dataclass(frozen=True)
 class LabelStage(LabelPictures):
     """The work of one stage.
 
@@ -71,11 +85,9 @@ class LabelStage(LabelPictures):
     made_of: str = ""
     last: bool = False
 
-    def read(self, picture_id: str, clock: Clock) -> Read:
-        """The picture, unless the stage before rejected it."""
-        if self.before:
-            earlier(self.before, self.made_of).of(picture_id)
-        return super().read(picture_id, clock)
+    def reader(self) -> ReadAfter:
+        """What reads the pictures that are left."""
+        return ReadAfter(**vars(super().reader()), before=self.before, made_of=self.made_of)
 
     def label(self, read: Sequence[Read], clock: Clock) -> list[Row | FrameError]:
         """The partial sum of each picture, or the label when these are the last classifiers."""

@@ -63,11 +63,39 @@ def _keep_memory() -> None:
 
 
 @dataclass(frozen=True)
+class ReadPictures:
+    """Reads pictures, `side` pixels a side, without the networks: in the worker or in tasks ahead of it."""
+
+    layout: Layout
+    root: str
+    classes: tuple[str, ...]
+    side: int
+
+    def read(self, picture_id: str, clock: Clock) -> Read:
+        """The picture, decoded; FrameError when it cannot be used, `class` when its class is none of the list."""
+        with clock("read"):
+            picture = opened(self.layout, self.root).load(picture_id)
+            return Read(picture_id, picture, self._number(picture), decoded(picture, self.side))
+
+    def _number(self, picture: Picture) -> int:
+        if isinstance(picture.of, int):
+            if not 0 <= picture.of < len(self.classes):
+                limits = f"must lie in 0..{len(self.classes) - 1}"
+                raise FrameError("class", f"{picture.name}: its class {limits}; got {picture.of}", picture.of)
+            return picture.of
+        try:
+            return self.classes.index(picture.of)
+        except ValueError:
+            raise FrameError("class", f"{picture.name}: {picture.of!r} is none of the classes") from None
+
+
+@dataclass(frozen=True)
 class LabelPictures:
     """The work (`pipelines.work.BatchWork`) of a PSSL run.
 
     batch      pictures labelled at a time
     num_gpus   the share of a GPU that a worker owns
+    readers    shards that tasks read ahead of each worker; 0 = it reads them itself
     """
 
     layout: Layout
@@ -79,6 +107,7 @@ class LabelPictures:
     keep_images: bool = True
     batch: int = 8
     num_gpus: float = 0.0
+    readers: int = 0
 
     keeps_state: ClassVar[bool] = True  # the networks
 
@@ -95,12 +124,13 @@ class LabelPictures:
             return str(error)
         return None
 
+    def reader(self) -> ReadPictures:
+        """What reads this work's pictures; the networks say how large."""
+        return ReadPictures(self.layout, self.root, self.classes, self.ensemble().image_size)
+
     def read(self, picture_id: str, clock: Clock) -> Read:
-        """The picture, decoded; FrameError when it cannot be used, `class` when its class is none of the list."""
-        side = self.ensemble().image_size
-        with clock("read"):
-            picture = opened(self.layout, self.root).load(picture_id)
-            return Read(picture_id, picture, self._number(picture), decoded(picture, side))
+        """The picture, see `ReadPictures.read`."""
+        return self.reader().read(picture_id, clock)
 
     def label(self, read: Sequence[Read], clock: Clock) -> list[Row | FrameError]:
         """The row of `shards.PSSL_SCHEMA` or the rejection of each picture, in order."""
@@ -113,17 +143,6 @@ class LabelPictures:
     def ensemble(self) -> Ensemble:
         """The networks of this process."""
         return loaded(self.models, self.classes, self.pssl, self.device)
-
-    def _number(self, picture: Picture) -> int:
-        if isinstance(picture.of, int):
-            if not 0 <= picture.of < len(self.classes):
-                limits = f"must lie in 0..{len(self.classes) - 1}"
-                raise FrameError("class", f"{picture.name}: its class {limits}; got {picture.of}", picture.of)
-            return picture.of
-        try:
-            return self.classes.index(picture.of)
-        except ValueError:
-            raise FrameError("class", f"{picture.name}: {picture.of!r} is none of the classes") from None
 
     def row(self, read: Read, made: PSSLLabel) -> Row:
         """The row of `shards.PSSL_SCHEMA` of a picture and its label."""

@@ -9,15 +9,15 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
 
-from pipelines.hands import ActorHands, Answer, Fate, TaskHands, fate_of
+from pipelines.hands import ActorHands, Answer, Fate, ReadingHands, TaskHands, fate_of
 from pipelines.one_shard import AnyWork, OutputError, ShardJob, ShardResult
 from pipelines.poison import Group, Isolation, suspects
-from pipelines.ray_session import ray_session, slots
+from pipelines.ray_session import check_alive, ray_session, slots
 from pipelines.stop import Stop
 from pipelines.work import in_actors
 
@@ -28,11 +28,15 @@ GRACE_S = 10.0  # for shards in flight after SIGTERM
 
 @dataclass(frozen=True)
 class Errand:
-    """What a worker is sent to do: a whole shard, or a group of the frames of one that is being taken apart."""
+    """What a worker is sent to do: a whole shard, or a group of the frames of one that is being taken apart.
+
+    frames   a reference to what a task read of them for the worker
+    """
 
     job: ShardJob
     isolation: Isolation | None = None
     group: Group | None = None
+    frames: Any = None
 
 
 class RayPool:
@@ -42,21 +46,28 @@ class RayPool:
         self._work, self._workers, self._address, self._stop = work, workers, address, stop
         self._worker_mb = worker_mb
         self._again: deque[Errand] = deque()
+        self._read: deque[Errand] = deque()  # their frames wait for a worker
         self._running: dict[Any, Errand] = {}
         self._rounds: Counter[int] = Counter()
         self._slots = workers
 
     def results(self, jobs: Iterator[ShardJob]) -> Generator[ShardResult, None, None]:
         """The result of every job, as they end. OutputError when a worker cannot write."""
-        with ray_session(self._workers, self._address):
+        readers = int(getattr(self._work, "readers", 0))
+        with ray_session(self._workers, self._address, self._workers * readers):
             self._stop.hold()
             gpus = float(getattr(self._work, "num_gpus", 0))
             self._slots = slots(self._workers, self._worker_mb, gpus)
-            self._hands = ActorHands(self._work, gpus) if in_actors(self._work) else TaskHands(self._work)
+            self._hands = self._made_hands(gpus, readers)
             try:
                 yield from self._loop(jobs)
             finally:
                 self._hands.drop(self._running)
+
+    def _made_hands(self, gpus: float, readers: int) -> TaskHands | ActorHands:
+        if not in_actors(self._work):
+            return TaskHands(self._work)
+        return ReadingHands(self._work, gpus, readers) if readers else ActorHands(self._work, gpus)
 
     def _loop(self, jobs: Iterator[ShardJob]) -> Iterator[ShardResult]:
         end = float("inf")
@@ -69,22 +80,33 @@ class RayPool:
             if not self._running or time.monotonic() > end:
                 self._stop.check()
                 return
-            for ref in ray.wait(list(self._running), timeout=0.5)[0]:
+            ended = ray.wait(list(self._running), timeout=0.5)[0]
+            if not ended and self._address is None:
+                check_alive()
+            for ref in ended:
                 result = self._ended(ref, self._running.pop(ref))
                 if result is not None:
                     yield result
 
     def _fill(self, jobs: Iterator[ShardJob]) -> None:
         """Keep as many errands out as there is room for: what was lost before what is new."""
-        while len(self._running) < self._hands.window * self._slots:
+        while self._read and sum(each.frames is not None for each in self._running.values()) < self._slots:
+            self._send(self._read.popleft())
+        while len(self._running) + len(self._read) < self._hands.window * self._slots:
             errand = self._again.popleft() if self._again else next((Errand(job) for job in jobs), None)
             if errand is None:
                 return
-            self._running[self._hands.start(errand.job, errand.group)] = errand
+            self._send(errand)
+
+    def _send(self, errand: Errand) -> None:
+        self._running[self._hands.start(errand.job, errand.group, errand.frames)] = errand
 
     def _ended(self, ref: Any, errand: Errand) -> ShardResult | None:
         fate, answer = fate_of(ref)
-        self._hands.ended(ref, fate)
+        frames = self._hands.ended(ref, fate)
+        if frames is not None:
+            self._read.append(replace(errand, frames=frames))
+            return None
         if fate is Fate.ANSWERED:
             return self._answered(errand, answer)
         if fate is Fate.NO_MEMORY and self._slots > 1:
@@ -124,7 +146,7 @@ class RayPool:
         if self._rounds[number] > MAX_ROUNDS:
             raise OutputError(f"shard {number} lost its worker {MAX_ROUNDS} times, and no frame of it is to blame")
         if errand.isolation is None or errand.group is None:
-            self._again.append(errand)
+            self._again.append(replace(errand, frames=None))
             return
         errand.isolation.again(errand.group)
         self._next(errand.isolation)

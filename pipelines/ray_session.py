@@ -14,6 +14,7 @@ from typing import Any
 import ray
 
 OBJECT_STORE = 100 << 20  # bytes; results are counts, not pictures
+FRAMES = 32 << 20  # bytes beside it for each shard whose frames are read ahead
 # What Ray notes of every task, for `ray list tasks`: 5 KB each in the driver, in the workers and in its own processes.
 NO_TASK_EVENTS = {"task_events_report_interval_ms": 0}
 
@@ -27,13 +28,21 @@ class NoRayError(OSError):
         self.errno = errno.EIO
 
 
+class RayDiedError(OSError):
+    """The Ray that was started here came to its end: programs say so in a sentence, exit code 1."""
+
+    def __init__(self) -> None:
+        super().__init__("Ray's node on this machine died; what is complete stays, and the same command goes on")
+        self.errno = errno.EIO
+
+
 @contextmanager
-def ray_session(workers: int, address: str | None) -> Iterator[None]:
+def ray_session(workers: int, address: str | None, ahead: int = 0) -> Iterator[None]:
     """A running Ray in the block, quiet, without dashboard or usage reports; left as it is when there is one already.
 
     On a cluster, this checkout's `pipelines` is shipped to the workers; `fastseg` must be installed on every node,
     and input and output lie where all nodes see them. ValueError when the cluster at `address` cannot be reached,
-    NoRayError when none can be started here.
+    NoRayError when none can be started here. ahead: shards whose frames are in memory before they are labelled.
     """
     if ray.is_initialized():
         yield
@@ -48,8 +57,8 @@ def ray_session(workers: int, address: str | None) -> Iterator[None]:
     else:
         # Local workers find what this driver finds: Ray itself hands on the script's folder alone.
         environment["env_vars"]["PYTHONPATH"] = os.pathsep.join(folder for folder in sys.path if folder)
-        options |= {"num_cpus": workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
-        options |= {"address": "local", "_memory": available_memory()}
+        options |= {"num_cpus": workers, "include_dashboard": False, "address": "local"}
+        options |= {"object_store_memory": OBJECT_STORE + ahead * FRAMES, "_memory": available_memory()}
         options["_system_config"] = dict(NO_TASK_EVENTS)  # Ray writes into it
     _connect(options, address)
     try:
@@ -81,11 +90,11 @@ def _init(options: dict[str, Any]) -> None:
 
 
 def _start(options: dict[str, Any]) -> None:
-    """Start a Ray here. It gives its own processes 30 s, which is little on a busy machine: three times that.
+    """Start a Ray here. It gives its own processes 30 s, which is little on a busy machine: five times that.
 
     NoRayError when it does not start.
     """
-    for tries_left in (2, 1, 0):
+    for tries_left in (4, 3, 2, 1, 0):
         try:
             _init(options)
             return
@@ -94,6 +103,12 @@ def _start(options: dict[str, Any]) -> None:
                 raise NoRayError(error) from error
             print("Ray was slow to start; trying again", file=sys.stderr)
             ray.shutdown()
+
+
+def check_alive() -> None:
+    """None; RayDiedError when no node is left: what waits for a worker would wait for ever."""
+    if not any(node["Alive"] for node in ray.nodes()):
+        raise RayDiedError
 
 
 def available_memory() -> int:

@@ -18,7 +18,7 @@ from typing import Any
 
 from fastseg.cli import run
 from fastseg.methods import Method
-from fastseg.train import METHODS, Trained
+from fastseg.train import METHODS, Trained, in_stages
 
 RUN = ".ray"  # in the run's folder, while it trains: what Ray Train notes of it
 MISTAKE = "mistake.txt"  # there: the sentence of a mistake that one worker alone found
@@ -57,15 +57,19 @@ class Outcome:
 
 
 def main(on: OnRay, method: Trained) -> int:
-    """The exit code of training with `method` over Ray: that of `fastseg.train.fit`.
+    """The exit code of training with `method` over Ray: that of `fastseg.train.fit`; stage by stage, as there.
 
     ValueError: a mistake that the workers found. RankLostError: workers died more than `max_failures` times.
     """
+    return in_stages(_placed(on, method), lambda stage: _one(on, stage))
+
+
+def _one(on: OnRay, method: Method) -> int:
+    """The exit code of one stage."""
     from fastseg.resume import earlier
     from pipelines.follow import followed
     from pipelines.ray_session import ray_session, slots
 
-    method = _placed(on, method)
     earlier(method)  # a folder with a run in it is refused here, once
     with ray_session(on.workers * on.cpus_per_worker, on.address or None):
         there = slots(on.workers, 1, on.gpus_per_worker)

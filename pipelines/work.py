@@ -40,6 +40,8 @@ class BatchWork(Protocol):
 
     A work of either kind may have `num_gpus: float`: its shards then run in Ray actors, which keep the state of their
     process between shards and own that share of a GPU. `keeps_state: bool` asks for such actors without a GPU.
+    With `readers: int` above 0, tasks beside each actor read up to so many shards ahead of it (`pipelines.read_ahead`),
+    by what its `reader()`, asked in an actor, gives: an object with `read` alone, light enough to be sent about.
     """
 
     @property

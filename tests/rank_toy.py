@@ -20,7 +20,7 @@ from fastseg import distributed
 from fastseg.data.augment import NOTHING
 from fastseg.data.batches import Batch, Scene
 from fastseg.frames import LabelledImages
-from fastseg.methods import LoopConfig, OptimConfig, Start
+from fastseg.methods import LoopConfig, OptimConfig, RegulariserConfig, Start
 from fastseg.methods.segment import Segment
 from fastseg.train import fit
 
@@ -109,7 +109,7 @@ def main(words: list[str]) -> int:
     method = Toy(
         "folder", "nowhere", Path(words[0]), split=words[1], network=keys.get("network", "unet/resnet10t"),
         size="64x64", steps=int(keys.get("steps", "6")), batch=4, resume="resume" in keys, augment=NOTHING,
-        optim=optim, loop=loop,
+        optim=optim, loop=loop, regulariser=RegulariserConfig(keys.get("kind", "none"), keys.get("autoencoder", "")),
     )  # fmt: skip
     try:
         return fit(method, Squares(), Squares() if every else None)

@@ -20,7 +20,11 @@ from fastseg.checkpoint import load
 from fastseg.distributed import Group, _buckets, process_group
 from fastseg.loop import shares
 from fastseg.losses import segmentation_loss
+from fastseg.methods import LoopConfig
+from fastseg.methods.structure import LabelStructure
 from fastseg.nets.rank_norm import RankBatchNorm, over_ranks
+from fastseg.train import fit
+from tests.rank_toy import Squares
 
 pytestmark = pytest.mark.torch
 TOY = Path(__file__).with_name("rank_toy.py")
@@ -165,6 +169,25 @@ def test_two_processes_give_the_curve_of_one_and_resume_from_one_another(tmp_pat
     assert len(two) == 9 and np.allclose(one, two, rtol=TOLERANCE, atol=0)
     scores = [_lines(tmp_path / name)[-1]["global_accuracy"] for name in ("one", "two")]
     assert scores[0] == pytest.approx(scores[1], abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", ["decoder", "encoder"])
+def test_a_regularised_training_has_the_same_curve_in_two_processes(kind: str, tmp_path: Path) -> None:
+    maps, loop = Squares(), LoopConfig(device="cpu", workers=0, threads=1)
+    learns = LabelStructure(
+        "folder", "nowhere", tmp_path / "maps", widths=32, size="64x64", steps=2, batch=4, loop=loop
+    )
+    assert fit(learns, maps) == 0
+    words = ("train", "network=fpn/convnext_atto", "steps=4", f"kind={kind}", f"autoencoder={learns.out}")
+    _alone(tmp_path / "one", *words)
+    _torchrun(tmp_path / "two", *words)
+    one, two = np.array(_losses(tmp_path / "one")), np.array(_losses(tmp_path / "two"))
+    print(f"largest relative difference of 4 losses: {np.max(np.abs(one - two) / one):.1e}")
+    assert len(two) == 4 and np.allclose(one, two, rtol=TOLERANCE, atol=0)
+    proofs = [json.loads((tmp_path / name / "regulariser.json").read_text()) for name in ("one", "two")]
+    assert proofs[0] == proofs[1] and proofs[0]["sha256_before"] == proofs[0]["sha256_now"]
 
 
 @pytest.mark.slow

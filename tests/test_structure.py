@@ -112,6 +112,7 @@ def test_a_sweep_is_the_score_over_the_weight(tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "study.json").write_text(json.dumps(_study({"none": 0.4, "w0.5": 0.45, "w2": 0.42})))
     assert cli(["sweep", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "structure.html").read_text("utf-8")
+    assert (tmp_path / "out" / "sweep.svg").read_text("utf-8").startswith("<svg xmlns")
     assert "<polyline" in text and "45.50" in text and "40.50" in text and "0.71" in text
     (tmp_path / "study.json").write_text(json.dumps(_study({"none": 0.4})))
     assert cli(["sweep", str(tmp_path), "--out", str(tmp_path / "out")]) == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from fastseg.data.images import Color, decode_label
 from fastseg.data.labelled import check_there
 from fastseg.data.sources import Labelled, open_labelled
 from fastseg.frames import LabelledImages
+
+if TYPE_CHECKING:
+    from fastseg.data.hn_shards import HNShards
 
 LabelSource = Labelled | Literal["shards", "labels"]
 AS_THEY_ARE = Normalisation((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
@@ -79,7 +82,15 @@ def open_labels(source: LabelSource, root: Path | str, split: str) -> LabelledIm
 def open_shards(root: Path | str) -> LabelledImages:
     """The labelled images of a PSSL run, or of one or several HN-label runs; ValueError when there are none."""
     from fastseg.data.hn_runs import open_runs
-    from fastseg.data.pssl_shards import PSSLShards
 
     found = open_runs(root)
-    return PSSLShards(root) if "pssl" in getattr(found, "metadata", {}) else found
+    return open_run(root) if "pssl" in getattr(found, "metadata", {}) else found
+
+
+def open_run(root: Path | str) -> HNShards:
+    """The labelled images of one label run, PSSL or HN; ValueError when it holds no shards."""
+    from fastseg.data.hn_shards import HNShards
+    from fastseg.data.pssl_shards import PSSLShards
+
+    found = HNShards(root)
+    return PSSLShards(root) if "pssl" in found.metadata else found

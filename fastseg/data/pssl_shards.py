@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from PIL import Image
 from fastseg.data.class_pictures import Picture, decoded
 from fastseg.data.hn_shards import HNShards
 from fastseg.data.shard_schema import Row
-from fastseg.labels.pssl_config import class_map, unpacked
+from fastseg.labels.pssl_config import TOP, class_map, unpacked
 
 IGNORE = 255  # of every label, also where a picture is not seen: no class has this number
 UNUSED = "(none)"
@@ -22,6 +22,22 @@ UNUSED = "(none)"
 def number_of(number: int) -> int:
     """The number in labels and networks of a class: its own up to 254, one more from 255 on."""
     return number + (number >= IGNORE)
+
+
+def label_names(classes: Sequence[str]) -> list[str]:
+    """The names of a label's numbers: the classes, the background last, and above 254 of them one unused at 255."""
+    names = [*classes, "background"]
+    return names if len(names) <= IGNORE else [*names[:IGNORE], UNUSED, *names[IGNORE:]]
+
+
+def pixel_classes(mask: npt.NDArray[np.bool_], number: int, classes: int) -> npt.NDArray[np.unsignedinteger]:
+    """The label of a picture of class `number`: that class where the mask is, the background elsewhere.
+
+    uint8, and above 254 classes uint16.
+    """
+    background = number_of(classes)
+    kind = np.uint16 if background >= IGNORE else np.uint8
+    return np.where(mask, kind(number_of(number)), kind(background))
 
 
 class PSSLShards(HNShards):
@@ -41,18 +57,15 @@ class PSSLShards(HNShards):
 
     @property
     def class_names(self) -> list[str]:
-        names = [*self.metadata["pssl"]["classes"], "background"]
-        return names if len(names) <= IGNORE else [*names[:IGNORE], UNUSED, *names[IGNORE:]]
+        return label_names(self.metadata["pssl"]["classes"])
 
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], Any]:
         row = self.row(index)
         if row["image"] is None:
             raise ValueError(f"{row['id']!r} has a label but no picture: label with --tuning.keep_images true")
-        deciles = deciles_of(row)
-        background = number_of(len(self.metadata["pssl"]["classes"]))
-        label = class_map(deciles, number_of(row["class"]), background)
         image = decoded(Picture(row["image"], row["class"], repr(row["id"])), row["height"])
-        return np.array(image), label if background >= IGNORE else label.astype(np.uint8)
+        top = deciles_of(row) == TOP
+        return np.array(image), pixel_classes(top, row["class"], len(self.metadata["pssl"]["classes"]))
 
     def stats(self, index: int) -> Row:
         """Every column of a row but the picture and the deciles."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -10,9 +9,10 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from fastseg.data.augment import AugmentConfig, Normalisation
-from fastseg.data.batches import Batch, Recipe, Scene, batches
+from fastseg.data.batches import Scene
 from fastseg.frames import LabelledImages
 from fastseg.methods import LoopConfig, OptimConfig, Start, check_training, parse_size
+from fastseg.methods.labelled import OnImages
 from fastseg.metrics import Counts
 from fastseg.tensors import Module, Tensor
 
@@ -20,7 +20,7 @@ BEST = 5  # top-5: whether the class is among the five that score highest
 
 
 @dataclass(frozen=True)
-class Classify:
+class Classify(OnImages):
     """Pre-train a segmentation network's encoder to name whole images; 200 times through CIFAR-100 by default.
 
     data        cifar100 (the published binary version) or imagefolder (a folder for each class)
@@ -77,11 +77,6 @@ class Classify:
         from fastseg.methods.start import start
 
         return start(f"classify/{self.network}", classes, self.seed, self.init_from)
-
-    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """The batches of steps start .. steps - 1: this rank's rows of each; labels are (N,)."""
-        recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment)
-        return batches(examples, recipe, start, self.steps, self.loop.workers, rank=rank, world=world)
 
     def loss(
         self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Scene | None = None

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from fastseg.data.augment import AugmentConfig
-from fastseg.data.batches import Batch, Recipe, Scene, batches
 from fastseg.frames import LabelledImages
-from fastseg.methods import LoopConfig, OptimConfig, RegulariserConfig, Start, check_training, parse_size
-from fastseg.tensors import Module, Tensor
+from fastseg.methods import LoopConfig, OptimConfig, RegulariserConfig, check_training, parse_size
+from fastseg.methods.labelled import OnLabelMaps
 
 
 @dataclass(frozen=True)
-class HN:
+class HN(OnLabelMaps):
     """Pre-train any segmentation network on HN-labels; the defaults are the paper's, and the spec's where it is silent.
 
     root        the output folder of pipelines.make_hn_labels, or a folder of several such folders; or such a place in a
@@ -65,24 +63,3 @@ class HN:
     def validation(self) -> None:
         """None: HN-labels are a means, not an end."""
         return None
-
-    def build(self, classes: int) -> Start:
-        """The network with one output for each pair of a normal bin and a height bin."""
-        from fastseg.methods.regulariser import regularised
-        from fastseg.methods.start import start
-
-        begun = start(self.network, classes, self.seed, self.init_from)
-        return regularised(begun, self.regulariser, classes, parse_size(self.size), self.seed)
-
-    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """The batches of steps start .. steps - 1: this rank's rows of each."""
-        recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment)
-        return batches(examples, recipe, start, self.steps, self.loop.workers, rank=rank, world=world)
-
-    def loss(
-        self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Scene | None = None
-    ) -> Tensor:
-        """Softmax cross-entropy over the pixels with a label, and the regulariser's loss beside it."""
-        from fastseg.methods.regulariser import regularised_loss
-
-        return regularised_loss(net, images, labels, weight, self.regulariser)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from fastseg.data.augment import AugmentConfig
-from fastseg.data.batches import Batch, Recipe, Scene, batches
 from fastseg.frames import LabelledImages
-from fastseg.methods import LoopConfig, OptimConfig, RegulariserConfig, Start, check_training, parse_size
-from fastseg.tensors import Module, Tensor
+from fastseg.methods import LoopConfig, OptimConfig, RegulariserConfig, check_training, parse_size
+from fastseg.methods.labelled import OnLabelMaps
+from fastseg.tensors import Tensor
 
 EPOCH = 20_018  # steps: 1,281,167 pictures, 64 at a time
 
@@ -25,11 +24,13 @@ def _optimised() -> OptimConfig:
 
 
 @dataclass(frozen=True)
-class PSSL:
+class PSSL(OnLabelMaps):
     """Pre-train any segmentation network on PSSL labels; the paper's 30 epochs of ImageNet by default.
 
-    root        the output folder of pipelines.make_pssl_labels, or such a place in a store
+    root        the output folder of pipelines.make_pssl_labels, or such a place in a store; with --pictures a folder of
+                published masks, NAME_eiseg.npz
     out         the folder for checkpoints and metrics
+    pictures    of published masks: the folder of their pictures, CLASS/NAME.jpg
     images      how many of the pictures to train on, drawn by the seed; 0 = all
     background  the weight of the background in the loss; that of every class is 1
     network     decoder/encoder, see fastseg.nets.build_network: the paper's are pspnet/resnet50,
@@ -47,6 +48,7 @@ class PSSL:
 
     root: str
     out: Path
+    pictures: str = ""
     images: int = 0
     background: float = 0.1
     network: str = "pspnet/resnet50"
@@ -72,39 +74,23 @@ class PSSL:
             raise ValueError("optim.class_weights does not go with pssl: --background weighs its classes")
 
     def examples(self) -> LabelledImages:
-        """The shards' pictures with their labels, or as many of them as asked for."""
-        from fastseg.data.pssl_shards import PSSLShards
+        """The pictures with their labels, or as many of them as asked for."""
         from fastseg.methods.segment import Few
 
-        whole = PSSLShards(self.root)
+        whole = self._whole()
         if self.images > len(whole):
             raise ValueError(f"--images {self.images} are more than the {len(whole)} pictures of {self.root}")
         return Few.chosen(whole, str(self.images), self.seed) if self.images else whole
 
+    def _whole(self) -> LabelledImages:
+        from fastseg.data.pssl_masks import PSSLMasks
+        from fastseg.data.pssl_shards import PSSLShards
+
+        return PSSLMasks(self.root, self.pictures) if self.pictures else PSSLShards(self.root)
+
     def validation(self) -> None:
         """None: pseudo labels are a means, not an end."""
         return None
-
-    def build(self, classes: int) -> Start:
-        """The network with one output for each class and the background."""
-        from fastseg.methods.regulariser import regularised
-        from fastseg.methods.start import start
-
-        begun = start(self.network, classes, self.seed, self.init_from)
-        return regularised(begun, self.regulariser, classes, parse_size(self.size), self.seed)
-
-    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """The batches of steps start .. steps - 1: this rank's rows of each."""
-        recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment)
-        return batches(examples, recipe, start, self.steps, self.loop.workers, rank=rank, world=world)
-
-    def loss(
-        self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Scene | None = None
-    ) -> Tensor:
-        """Softmax cross-entropy over the pixels seen, weighted by `weights`, and the regulariser's loss beside it."""
-        from fastseg.methods.regulariser import regularised_loss
-
-        return regularised_loss(net, images, labels, weight, self.regulariser)
 
     def weights(self, classes: int) -> Tensor:
         """What each class counts in the loss, (classes,) float32: `background` for the last, 1 for the others."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, cast
@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseg.data.augment import AugmentConfig
-from fastseg.data.batches import Batch, Recipe, Scene, batches
 from fastseg.data.sources import Labelled
 from fastseg.frames import Camera, LabelledFrames, LabelledImages
 from fastseg.methods import (
@@ -23,11 +22,11 @@ from fastseg.methods import (
     check_training,
     parse_size,
 )
-from fastseg.tensors import Module, Tensor
+from fastseg.methods.labelled import OnLabelMaps, begin
 
 
 @dataclass(frozen=True)
-class Segment:
+class Segment(OnLabelMaps):
     """Fine-tune a segmentation network; the paper's 40,000 steps.
 
     data        the data set
@@ -36,6 +35,8 @@ class Segment:
     split       the data set's split to train on; `train:20` takes 20 of its images, chosen by the seed
     classes     these classes alone, in this order, pixels of all others are ignored; empty = all of the data set
     network     decoder/encoder, see fastseg.nets.build_network
+    head        gated = its classifier gives way to dilated convolutions and the gates between them, learned without
+                depth; or gated-WORDS, see fastseg.nets.gating.Gating; empty = its own
     size        HEIGHTxWIDTH that images and labels are resized to
     steps       in all, those of a resumed run included
     batch       images a step
@@ -55,6 +56,7 @@ class Segment:
     split: str = "train"
     classes: tuple[str, ...] = ()
     network: str = "segnet/vgg16_bn"
+    head: str = ""
     size: str = "360x480"
     steps: int = 40_000
     batch: int = 4
@@ -70,6 +72,17 @@ class Segment:
     def __post_init__(self) -> None:
         check_training(self.steps, self.batch, self.optim)
         parse_size(self.size)
+        words = self.head.split("-")
+        if self.head and (words[0] != "gated" or {"predicted", "ground_truth"} & {*words}):
+            raise ValueError(
+                f"--head is gated, gated-attention, gated-average, ...; got {self.head!r}; gates that need depth are "
+                "trained by `fastseg train gating`"
+            )
+
+    def network_name(self) -> str:
+        """`network` under its `head`, as `fastseg.nets.build_network` takes it."""
+        head = "gated-attention" if self.head == "gated" else self.head
+        return f"{head}/{self.network}" if head else self.network
 
     def examples(self) -> LabelledImages:
         """The split's labelled images, or as many of them as asked for."""
@@ -89,24 +102,7 @@ class Segment:
 
     def build(self, classes: int) -> Start:
         """The network with a fresh classifier, the rest from `init_from` as `transfer` says."""
-        from fastseg.methods.regulariser import regularised
-        from fastseg.methods.start import start
-
-        begun = start(self.network, classes, self.seed, self.init_from, self.transfer)
-        return regularised(begun, self.regulariser, classes, parse_size(self.size), self.seed)
-
-    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """The batches of steps start .. steps - 1: this rank's rows of each."""
-        recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment)
-        return batches(examples, recipe, start, self.steps, self.loop.workers, rank=rank, world=world)
-
-    def loss(
-        self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Scene | None = None
-    ) -> Tensor:
-        """Softmax cross-entropy over the pixels with a label, and the regulariser's loss beside it."""
-        from fastseg.methods.regulariser import regularised_loss
-
-        return regularised_loss(net, images, labels, weight, self.regulariser)
+        return begin(self, classes, self.transfer, self.network_name())
 
 
 @dataclass(frozen=True)

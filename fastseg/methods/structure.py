@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from fastseg.data.augment import AugmentConfig
-from fastseg.data.batches import Batch, Recipe, Scene, batches
+from fastseg.data.batches import Scene
 from fastseg.data.label_maps import AS_THEY_ARE, LabelPictures, LabelSource, open_labels
 from fastseg.frames import LabelledImages
 from fastseg.methods import LoopConfig, OptimConfig, Start, check_training, parse_size
+from fastseg.methods.labelled import OnImages
 from fastseg.tensors import Module, Tensor
 
 MOST = 255  # classes; a map is a picture of them here, 8 bits deep
@@ -23,7 +23,7 @@ def _optim() -> OptimConfig:
 
 
 @dataclass(frozen=True)
-class LabelStructure:
+class LabelStructure(OnImages):
     """Train an autoencoder of label maps; widths, depth and size are the paper's, which is silent on the training.
 
     data        where the labels are: a segmentation set; shards = a label run, or a folder of several; labels = a
@@ -88,11 +88,6 @@ class LabelStructure:
         if classes > MOST:
             raise ValueError(f"a label autoencoder takes maps of at most {MOST} classes; these have {classes}")
         return replace(start(self.network, classes, self.seed, self.init_from), normalisation=AS_THEY_ARE)
-
-    def batches(self, examples: LabelledImages, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """The batches of steps start .. steps - 1: this rank's rows of each."""
-        recipe = Recipe(parse_size(self.size), self.batch, self.seed, self.augment)
-        return batches(examples, recipe, start, self.steps, self.loop.workers, rank=rank, world=world)
 
     def loss(
         self, net: Module, images: Tensor, labels: Tensor, weight: Tensor | None, scene: Scene | None = None

@@ -81,7 +81,7 @@ def _built(name: str, classes: int, output_stride: int, inner: Callable[[str, in
         whole = inner(plain, 1)
         return classifier(whole, blocks(whole), classes)
     if plain and kind.partition("-")[0] == GATED:
-        return gated(name, classes, lambda rest: inner(rest, 1))
+        return gated(name, classes, lambda rest: inner(rest, classes))
     if kind != "segnet" and not (kind and plain):
         raise ValueError(f"a network is named decoder/encoder, as in deeplabv3/resnet50 or segnet; got {name!r}")
     return OURS[kind](plain or ENCODER, classes) if kind in OURS else published(kind, plain, classes, output_stride)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -36,17 +37,26 @@ class FCN(Network):
         return before_poolings(self.encoder)
 
     def features(self, images: Tensor) -> Features:
-        pooled, x = [], images
-        for layer in self.encoder:
-            x = layer(x)
-            if isinstance(layer, nn.MaxPool2d):
-                pooled.append(x)
-        last = self.bottom(x)
+        pooled, last = self._maps(images)
         shallow, middle, deep = (
             part(each) for part, each in zip(self.classifier, (pooled[2], pooled[3], last), strict=True)
         )
         joined = _grown(_grown(deep, middle) + middle, shallow) + shallow
         return Features(tuple(pooled), last, _grown(joined, images))
+
+    def read(self, images: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The maps after each pooling, and pool3, pool4 and conv7 side by side at the size of pool3."""
+        pooled, last = self._maps(images)
+        return tuple(pooled), torch.cat([pooled[2], *(_grown(each, pooled[2]) for each in (pooled[3], last))], 1)
+
+    def _maps(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The maps after each pooling, and conv7's."""
+        pooled, x = [], images
+        for layer in self.encoder:
+            x = layer(x)
+            if isinstance(layer, nn.MaxPool2d):
+                pooled.append(x)
+        return pooled, self.bottom(x)
 
 
 def _grown(scores: Tensor, like: Tensor) -> Tensor:

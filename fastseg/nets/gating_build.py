@@ -10,11 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fastseg.nets.fcn import FCN
 from fastseg.nets.features import Features, Network
 from fastseg.nets.gating import UNGATED, Gating
 from fastseg.nets.gating_net import LEAST, GatedNet
+from fastseg.nets.hypercolumn import Hypercolumn
+from fastseg.nets.ocr import OCRNet
 from fastseg.nets.published import dilated
+from fastseg.nets.segnet import SegNet
 
+Own = SegNet | FCN | Hypercolumn | OCRNet  # whose `read` gives all that the classifier reads as one map
 STRIDE, SCALES = 8, (1.0, 0.75, 0.5)
 
 
@@ -52,6 +57,34 @@ class MultiScale(Network):
         return Features(found[0].encoder, found[0].penultimate, mean.log())
 
 
+class GatedInner(GatedNet):
+    """The head over a network of this library, whose own classifier is left out; all else keeps its name.
+
+    So the weights of such a network come over whole, not those of its encoder alone.
+    """
+
+    def __init__(self, net: Own, spec: Gating, classes: int) -> None:
+        from fastseg.nets import stride
+
+        layers = [each for each in net.classifier.modules() if isinstance(each, nn.Conv2d)]
+        super().__init__(
+            net.encoder, getattr(net, "decoder", None), sum(each.in_channels for each in layers), stride(net), spec,
+            classes,
+        )  # fmt: skip
+        del net.classifier
+        for name, part in net.named_children():
+            if name not in ("encoder", "decoder"):
+                self.add_module(name, part)
+        self._inner = (net,)  # in a tuple: its parts are registered, and would be saved twice
+
+    def stages(self) -> list[list[nn.Module]]:
+        return self._inner[0].stages()
+
+    def _trunk(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        maps, x = self._inner[0].read(self._padded(images, "replicate"))
+        return list(maps), x
+
+
 def gated(name: str, classes: int, inner: Callable[[str], Any]) -> GatedNet | MultiScale:
     """The network `gated-WORDS/ENCODER`, or `gated-WORDS/DECODER/ENCODER`: over the features of that decoder.
 
@@ -76,8 +109,10 @@ def gated(name: str, classes: int, inner: Callable[[str], Any]) -> GatedNet | Mu
 def _over_decoder(plain: str, net: Any, spec: Gating, classes: int) -> GatedNet:
     from fastseg.nets import stride
 
+    if isinstance(net, Own):
+        return GatedInner(net, spec, classes)
     if isinstance(net, Network) or not hasattr(net, "decoder"):
-        raise ValueError(f"a gated head goes over segmentation-models-pytorch's decoders, or an encoder; got {plain}")
+        raise ValueError(f"a gated head goes over an encoder, or a decoder/encoder; got {plain}")
     width = next(each.in_channels for each in net.segmentation_head.modules() if isinstance(each, nn.Conv2d))
     return GatedNet(net.encoder, net.decoder, width, stride(net), spec, classes)
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 from fastseg.nets.features import Features, Network
 
 DENSENET67_BLOCKS, DENSENET67_GROWTH = (6, 8, 9, 8), 48
+READ = 8  # stride of the hypercolumn where it is made, for another head: whole it would have 64 times the pixels
 
 
 class Hypercolumn(Network):
@@ -69,6 +70,12 @@ class Hypercolumn(Network):
         scores = [part(each) for part, each in zip(self.classifier, maps, strict=True)]
         grown = [functional.interpolate(score, size, mode="bilinear", align_corners=False) for score in scores]
         return Features(maps, maps[-1], torch.stack(grown).sum(0))
+
+    def read(self, images: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The maps, and the hypercolumn at a stride of 8."""
+        maps, size = self.maps(images), [-(-side // READ) for side in images.shape[-2:]]
+        sized = [functional.interpolate(each, size, mode="bilinear", antialias=True) for each in maps]
+        return maps, torch.cat(sized, 1)
 
 
 def hypercolumn(encoder: str, classes: int, normalise: bool = True) -> Hypercolumn:

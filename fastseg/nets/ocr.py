@@ -61,13 +61,21 @@ class OCRNet(Network):
         return hrnet_stages(self.encoder)
 
     def features(self, images: Tensor) -> Features:
+        maps, scores, last = self._read(images)
+        return Features(maps, last, _resized(self.classifier(last), images), _resized(scores, images))
+
+    def read(self, images: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The encoder's maps, and pixels with their context (N, 512, H / 4, W / 4)."""
+        maps, _, last = self._read(images)
+        return maps, last
+
+    def _read(self, images: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
         maps = self.encoder(images)
         branches = maps[1:]  # the stem comes first
         grown = [_resized(branch, branches[0]) for branch in branches]
         wide = torch.cat(grown, 1)
         scores, x = self.regions(wide), self.pixels(wide)
-        last = self.joined(torch.cat([self.context(x, scores), x], 1))
-        return Features(tuple(maps), last, _resized(self.classifier(last), images), _resized(scores, images))
+        return tuple(maps), scores, self.joined(torch.cat([self.context(x, scores), x], 1))
 
 
 def hrnet_stages(encoder: nn.Module) -> list[list[nn.Module]]:

@@ -103,8 +103,11 @@ def fitted(project: nn.Module, x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def taps(found: Features) -> dict[str, Tensor]:
-    """A network's maps by the names that `regulariser.tap` takes: encoder.1 is the finest, penultimate the last."""
-    maps = {f"encoder.{number}": each for number, each in enumerate(found.encoder, 1)}
+    """A network's maps by the names that `regulariser.tap` takes: encoder.1 is the finest, penultimate the last.
+
+    Maps without channels, which stand for resolutions that an encoder skips, are none.
+    """
+    maps = {f"encoder.{number}": each for number, each in enumerate((x for x in found.encoder if x.shape[1]), 1)}
     return {**maps, "penultimate": found.penultimate}
 
 

@@ -37,6 +37,11 @@ class SegNet(Network):
         return before_poolings(self.encoder)
 
     def features(self, images: Tensor) -> Features:
+        maps, x = self.read(images)
+        return Features(maps, x, self.classifier(x))
+
+    def read(self, images: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The maps after each pooling, and the decoder's last one, of the images' size."""
         x = images
         maps: list[Tensor] = []
         pooled: list[tuple[Tensor, torch.Size]] = []
@@ -51,7 +56,7 @@ class SegNet(Network):
         for block in self.decoder:
             indices, size = pooled.pop()
             x = block(_unpooled(x, indices, size))
-        return Features(tuple(maps), x, self.classifier(x))
+        return tuple(maps), x
 
 
 def _unpooled(x: Tensor, indices: Tensor, size: torch.Size) -> Tensor:

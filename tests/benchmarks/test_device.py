@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import device, device_stages
-from benchmarks.device_stages import OPS, STAGES, Outcome, commands, counted, plain, run_process, run_stage
+from benchmarks.device_stages import RACES, STAGES, Outcome, commands, counted, plain, run_process, run_stage
 from benchmarks.rows import OURS
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def test_without_a_gpu_it_says_so_in_one_sentence_and_ends_with_2(tmp_path: Path
 
 def test_the_limits_of_the_stages_leave_room_for_those_after_them() -> None:
     names = list(STAGES)
-    assert names[:2] == ["build", "rates"] and set(OPS) < set(names)
+    assert names[:2] == ["build", "rates"] and set(RACES) < set(names)
     reserves = [STAGES[name].reserve_s for name in names]
     assert reserves == sorted(reserves, reverse=True) and reserves[-1] == 0
     assert device.Config(Path()).budget_s < 540
@@ -140,7 +140,7 @@ def test_inputs_are_taken_in_turn() -> None:
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", RACES)
 def test_an_ops_gpu_rows_come_from_a_module_that_imports(op: str) -> None:
     pytest.importorskip("torch")
     from benchmarks.device_ops import MODULES

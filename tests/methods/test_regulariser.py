@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,8 +37,8 @@ KINDS = (
 )
 
 
-def _autoencoder(out: Path, size: str = "32x32") -> str:
-    method = LabelStructure("folder", "nowhere", out, widths=32, size=size, steps=2, batch=2, loop=LOOP)
+def _autoencoder(out: Path, size: str = "32x32", seed: int = 0) -> str:
+    method = LabelStructure("folder", "nowhere", out, widths=32, size=size, steps=2, batch=2, seed=seed, loop=LOOP)
     assert fit(method, Squares()) == 0
     return str(out)
 
@@ -88,6 +90,35 @@ def test_a_run_goes_on_to_the_bit(changed: dict[str, Any], autoencoder: str, tmp
     assert fit(replace(parts, steps=3), Squares()) == 0
     assert fit(replace(parts, resume=True), Squares()) == 0
     assert digest(parts.out) == digest(whole.out) and lines(parts.out) == lines(whole.out)
+
+
+def test_a_run_does_not_go_on_with_another_autoencoder_than_it_began_with(tmp_path: Path) -> None:
+    first, other = (_autoencoder(tmp_path / name, seed=seed) for seed, name in enumerate(("maps", "other")))
+    method = run_of(tmp_path / "run", steps=3, regulariser=_config(first))
+    assert fit(method, Squares()) == 0
+    shutil.rmtree(first)
+    shutil.copytree(other, first)
+    with pytest.raises(ValueError, match="frozen part of the regulariser is not what it was when this run began"):
+        fit(replace(method, steps=6, resume=True), Squares())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changed", [KINDS[0], KINDS[2], KINDS[4]])
+def test_a_compiled_training_has_the_same_losses(
+    changed: dict[str, Any], autoencoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traced = functools.partial(torch.compile, backend="aot_eager")  # traced whole, without minutes of a C++ compiler
+    monkeypatch.setattr(torch, "compile", traced)
+    plain = run_of(tmp_path / "plain", steps=3, regulariser=_config(autoencoder, **changed))
+    compiled = replace(plain, out=tmp_path / "compiled", loop=replace(LOOP, compile=True))
+    assert fit(plain, Squares()) == fit(compiled, Squares()) == 0
+    expected, found = ([line["loss"] for line in lines(run.out)] for run in (plain, compiled))
+    # float32 sums in another order, through batch normalisation and three steps
+    assert found == pytest.approx(expected, rel=1e-3)
+    first, second = (load(run.out, state=True) for run in (plain, compiled))
+    assert first.weights.keys() == second.weights.keys() and first.state.keys() == second.state.keys()
+    proofs = [json.loads((run.out / "regulariser.json").read_text()) for run in (plain, compiled)]
+    assert proofs[0]["sha256_before"] == proofs[1]["sha256_now"]  # both None where it learns
 
 
 def _branched(config: RegulariserConfig, network: str = NETWORK, size: str = "32x32") -> torch.nn.Module:
@@ -166,7 +197,9 @@ def test_activations_are_told_from_the_hypercolumn(autoencoder: str) -> None:
     torch.testing.assert_close(activation_loss([(told, target), (coarse, coarse_target)], labels, None), error / 64)
 
 
-@pytest.mark.parametrize("network", ["segnet/vgg11_bn", "pspnet/resnet18", "hypercolumn/densenet67"])
+@pytest.mark.parametrize(
+    "network", ["segnet/vgg11_bn", "fpn/convnext_atto", "pspnet/resnet18", "hypercolumn/densenet67"]
+)
 @pytest.mark.parametrize("kind", ["decoder", "encoder"])
 def test_networks_of_every_kind_take_it_at_sizes_that_divide_by_nothing(
     network: str, kind: str, tmp_path: Path

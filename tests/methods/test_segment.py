@@ -12,6 +12,7 @@ from fastseg.data.chosen_classes import with_classes
 from fastseg.data.rooms import RoomImages
 from fastseg.frames import LabelledFrames
 from fastseg.methods.segment import Segment
+from fastseg.nets.gating_net import GatedNet
 from tests.squares import Squares
 
 pytestmark = pytest.mark.torch
@@ -29,6 +30,19 @@ def test_the_defaults_are_the_papers() -> None:
     method = Segment("camvid", "images", Path("run"))
     assert (method.network, method.size, method.steps, method.batch) == ("segnet/vgg16_bn", "360x480", 40_000, 4)
     assert (method.optim.lr, method.optim.momentum, method.optim.weight_decay) == (1e-3, 0.9, 5e-4)
+
+
+def test_a_gated_head_goes_over_the_network() -> None:
+    def segment(head: str, network: str = "fcn/vgg11_bn") -> Segment:
+        return Segment("camvid", "images", Path("run"), head=head, network=network)
+
+    assert segment("").network_name() == "fcn/vgg11_bn"
+    assert segment("gated").network_name() == "gated-attention/fcn/vgg11_bn"
+    begun = segment("gated-average-tied-w16", "fpn/resnet10t").build(3)
+    assert begun.network == "gated-average-tied-w16/fpn/resnet10t" and isinstance(begun.net, GatedNet)
+    for head in ("gated-predicted", "gated-ground_truth-tied", "dense"):
+        with pytest.raises(ValueError, match=f"--head is gated, .* got '{head}'; gates that need depth are trained by"):
+            segment(head)
 
 
 def test_a_few_images_are_drawn_by_the_seed(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fastseg.nets import build_network, classifier_keys, features, logits
+from fastseg.nets import blocks, build_network, classifier_keys, features, logits
 from fastseg.nets.gating_build import MultiScale
 from fastseg.nets.gating_net import GatedNet
+from fastseg.transfer import transfer
+from fastseg.weights import Source
 
 pytestmark = pytest.mark.torch
 IMAGES = torch.rand(2, 3, 44, 60, generator=torch.Generator().manual_seed(0))
@@ -28,17 +30,32 @@ def test_logits_are_of_every_pixel_and_softmax_scores(words: str) -> None:
         assert features(net, IMAGES).penultimate.shape == (2, 16, 6, 8)  # a stride of 8
 
 
-@pytest.mark.parametrize("name", ["gated-attention-w16/fpn/resnet10t", "gated-w16/deeplabv3/resnet10t"])
-def test_the_head_goes_over_other_decoders(name: str) -> None:
-    net = build_network(name, 4).eval()
+OVER = ("fpn/resnet10t", "deeplabv3/resnet10t", "skip/resnet10t", "segnet/vgg11_bn", "fcn/vgg11_bn",
+        "hypercolumn/vgg11_bn", "ocrnet/hrnet_w18_small")  # fmt: skip
+
+
+@pytest.mark.parametrize("inner", OVER)
+def test_the_head_goes_over_any_decoder(inner: str) -> None:
+    net = build_network(f"gated-attention-loops1-w16/{inner}", 4).eval()
     with torch.no_grad():
         assert logits(net, IMAGES).shape == (2, 4, 44, 60)
-    assert classifier_keys(net) == ("classifier.weight", "classifier.bias")
+    assert {key.partition(".")[0] for key in classifier_keys(net)} == {"classifier", "recurrent"}
+    assert blocks(net)
 
 
-def test_a_head_over_our_own_decoders_is_refused() -> None:
-    with pytest.raises(ValueError, match="goes over segmentation-models-pytorch's decoders"):
-        build_network("gated/hypercolumn/vgg11_bn", 4)
+@pytest.mark.parametrize("inner", ["segnet/vgg11_bn", "hypercolumn/vgg11_bn", "ocrnet/hrnet_w18_small"])
+def test_a_head_over_our_own_decoders_has_all_of_their_weights_but_the_classifier(inner: str) -> None:
+    own = build_network(inner, 4, 1)
+    net = build_network(f"gated-attention-w16/{inner}", 4, 2)
+    report = transfer(Source("own", own.state_dict(), None), net)
+    assert set(report.matched) == {key for key in own.state_dict() if not key.startswith("classifier.")}
+    logits(net.train(), IMAGES).square().mean().backward()
+    assert not [name for name, each in net.named_parameters() if each.grad is None]
+
+
+def test_a_head_over_what_it_does_not_go_over_is_refused() -> None:
+    with pytest.raises(ValueError, match="goes over an encoder, or a decoder/encoder; got classify/fpn/resnet10t"):
+        build_network("gated/classify/fpn/resnet10t", 4)
     with pytest.raises(ValueError, match="loops need gates"):
         build_network("gated-baseline-loops1/resnet10t", 4)
 

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastseg.data.shards import HNShards, ShardWriter
+from fastseg.data.pssl_shards import PSSLShards, deciles_of
+from fastseg.data.shards import PSSL_SCHEMA, HNShards, ShardWriter
+from fastseg.labels.pssl_config import class_map, packed
 from fastseg.methods import LoopConfig, OptimConfig
 from fastseg.methods.structure import LabelStructure
 from fastseg.train import fit
@@ -139,6 +141,61 @@ def test_an_autoencoder_of_other_classes_is_refused(
     ):
         assert _command(run, autoencoder, tmp_path / "out", *words) == 2
         assert sentence in capsys.readouterr().err
+
+
+def _pictures(out: Path, count: int = 8) -> Path:
+    """A PSSL run of pictures of two classes: a tenth of each is a block in the top decile, some of it strewn about."""
+    (out / "labels").mkdir(parents=True)
+    metadata = {"fingerprint": "abc", "pssl": {"classes": ["cat", "dog"], "models": ["m"], "samples": 1}}
+    with ShardWriter(out / "labels" / "0.parquet", metadata, PSSL_SCHEMA) as writer:
+        for index in range(count):
+            score = np.linspace(0, 0.9, 32 * 32).reshape(32, 32)
+            score[8:16, 2 * index : 2 * index + 10] += 1
+            score.ravel()[np.random.default_rng(index).choice(32 * 32, 12, replace=False)] += 2
+            deciles = (score.ravel().argsort().argsort() * 10 // score.size).astype(np.uint8).reshape(32, 32)
+            figures = {"samples": 1, "changed": 0.0, "probability": 0.5, "right": 1.0, "image": None}
+            row = {"id": f"picture/{index}", "class": index % 2, "deciles": packed(deciles), "height": 32, "width": 32}
+            writer.add({**row, **figures})
+        writer.commit()
+    return out
+
+
+class Ranked:
+    """The labels of a PSSL run that kept no pictures."""
+
+    def __init__(self, run: Path) -> None:
+        self._shards = PSSLShards(run)
+        self.class_names = self._shards.class_names
+
+    def ids(self) -> list[str]:
+        return self._shards.ids()
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        row = self._shards.row(index)
+        label = class_map(deciles_of(row), row["class"], 2).astype(np.uint8)
+        return np.zeros((32, 32, 3), np.uint8), label
+
+
+def test_doubted_pixels_of_a_pssl_run_leave_the_top_decile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, optim = _pictures(tmp_path / "run"), OptimConfig(lr=3e-3, optimizer="adamw", weight_decay=0.0)
+    method = LabelStructure("shards", str(run), tmp_path / "maps", widths=32, size="32x32", steps=80, batch=8)
+    assert fit(LabelStructure(**{**vars(method), "loop": LOOP, "optim": optim}), Ranked(run)) == 0
+    assert _command(run, str(method.out), tmp_path / "out", "--doubt", "0.1") == 0
+    assert problems(tmp_path / "out") == []
+    before, after = (PSSLShards(each) for each in (run, tmp_path / "out"))
+    assert after.ids() == before.ids() and after.class_names == ["cat", "dog", "background"]
+    changed = 0
+    for index in range(len(before)):
+        first, second = deciles_of(before.row(index)), deciles_of(after.row(index))
+        moved = first != second
+        assert (first[moved] == 9).all() and (second[moved] == 8).all()
+        changed += int(moved.sum())
+    assert 0 < changed < 8 * 50, "some of the strewn pixels went, the blocks stayed"
+    assert _command(run, str(method.out), tmp_path / "void", "--instead", "void") == 2
+    assert "PSSL labels, which have no void" in capsys.readouterr().err
 
 
 def test_the_work_of_a_label_loads_torch_only_when_it_runs() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastseg.methods.gating import DepthGating, GateConfig
 from fastseg.methods.segment import Segment
 from pipelines import ray_session, train_on_ray
 from pipelines.train_on_ray import MISTAKE, RUN, OnRay, Outcome, _placed, divided, main
@@ -70,6 +71,25 @@ def test_what_a_killed_driver_left_is_no_mistake_of_the_next(tmp_path: Path, mon
     monkeypatch.setattr(ray_session, "slots", lambda *_: 2)
     monkeypatch.setattr(train_on_ray, "_trained", trained)
     assert main(OnRay(), Segment("rooms", "rooms", tmp_path)) == 0 and seen == [False]
+
+
+def test_a_training_of_stages_goes_from_one_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, ...]] = []
+
+    def trained(on: OnRay, method: DepthGating) -> Outcome:
+        seen.append((method.stages[0], method.out.name, Path(method.init_from).name))
+        return Outcome(143 if method.stages[0] == "loop1" else 0)
+
+    monkeypatch.setattr(ray_session, "ray_session", lambda *_: nullcontext())
+    monkeypatch.setattr(ray_session, "slots", lambda *_: 2)
+    monkeypatch.setattr(train_on_ray, "_trained", trained)
+    method = DepthGating("rooms", "rooms", tmp_path / "run", gate=GateConfig(backbone="batch"))
+    assert main(OnRay(), method) == 143
+    assert seen == [
+        ("baseline", "1-baseline", ""),
+        ("gating", "2-gating", "1-baseline"),
+        ("loop1", "3-loop1", "2-gating"),
+    ]
 
 
 @pytest.mark.slow
