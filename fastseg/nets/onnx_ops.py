@@ -164,6 +164,7 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "Expand": lambda a, x, shape: x.expand(torch.broadcast_shapes(x.shape, tuple(shape.tolist()))), "Split": _split,
     "ReduceSum": _sum, "ReduceMax": _max, "Neg": _unary(operator.neg), "Reciprocal": _unary(torch.reciprocal),
     "Concat": lambda a, *parts: torch.cat(parts, a["axis"]), "Slice": _slice, "Gather": _gather,
-    "Shape": lambda a, x: torch.tensor(x.shape[a.get("start", 0) : a.get("end", x.ndim)]), "Constant": lambda a: a["value"],
+    "Shape": lambda a, x: torch.tensor(x.shape[a.get("start", 0) : a.get("end", x.ndim)]),
+    "Constant": lambda a: a["value"],
     "Cast": lambda a, x: x.float() if a["to"] in (1, 10, 11) else x.long(),
 }  # fmt: skip
