@@ -22,7 +22,7 @@ def library_net(arch: str, file: str = "", by_order: bool = False) -> Any:
     if file:
         weights = read_source(file).weights
         head = _head(net)
-        last = next(reversed(weights.values()), None) if by_order else weights.get(head)
+        last = next(reversed(list(weights.values())), None) if by_order else weights.get(head)
         if last is not None and last.ndim and len(last) != len(net.state_dict()[head]):
             net = make(name, False, num_classes=len(last))
         _fill(net, weights, arch, file, by_order)
@@ -35,7 +35,7 @@ def _head(net: Any) -> str:
     return f"{named}.weight" if f"{named}.weight" in state else str(next(reversed(state)))
 
 
-def _timm(arch: str, published: bool, **options: int) -> Any:
+def _timm(arch: str, published: bool, **options: Any) -> Any:
     import timm
 
     from fastseg.nets import unknown
