@@ -58,11 +58,11 @@ class Pointing:
     """
 
     nets: tuple[str, ...] = ("resnet10t", "regnetx_002", "regnety_002", "mobilenetv3_small_100")
-    steps: int = 600
+    steps: int = 500
     batch: int = 64
     lr: float = 2e-3
     train: int = 4000
-    test: int = 200
+    test: int = 120
     size: int = 64
     copies: int = 50
     results: Path = RESULTS

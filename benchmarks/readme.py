@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import readme_corpus, readme_gating, readme_ops, readme_studies, readme_training
+from benchmarks import (
+    readme_corpus,
+    readme_gating,
+    readme_ops,
+    readme_structure,
+    readme_studies,
+    readme_training,
+)
 from benchmarks.record import RESULTS
 from fastseg.cli import run
 
@@ -130,6 +137,8 @@ def figures() -> str:
             *readme_ops.lines(RESULTS),
             "",
             *readme_training.lines(newest),
+            "",
+            *readme_structure.lines(newest),
             "",
             *readme_studies.lines(RESULTS),
             "",

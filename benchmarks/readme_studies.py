@@ -12,7 +12,13 @@ from benchmarks.readme_ops import newest
 from fastseg.compare_order import verdict
 
 DEPTH = "study_monodepth_rooms_depth"
-STUDIES = ("study_hn_camvid", "study_monodepth_rooms", "study_monodepth_camvid")
+STUDIES = (
+    "study_hn_camvid",
+    "study_monodepth_rooms",
+    "study_monodepth_camvid",
+    "study_structure",
+    "study_structure_weight",
+)
 
 
 def lines(folder: Path) -> list[str]:

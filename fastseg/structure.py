@@ -5,7 +5,8 @@ pictures   of a label autoencoder: maps and their reconstruction; of a network t
            image, truth, prediction and the prediction of its auxiliary branch
 nearest    regions of one split and those of another that lie nearest in the bottleneck's space: by label for a label
            autoencoder, by image for a regularised network
-sweep      of a study of `fastseg compare` whose variants differ in regulariser.weight: its scores over the weight
+sweep      of a study of `fastseg compare` whose variants differ in regulariser.weight: its scores over the weight, as
+           DIR/sweep.svg too
 """
 
 from __future__ import annotations
@@ -60,9 +61,12 @@ def main(config: Structure) -> int:
     from fastseg.report import page, tag
 
     if config.command == "sweep":
+        from fastseg.charts import alone
         from fastseg.structure_sweep import sweep
 
-        title, parts = "mIoU by the weight of a regulariser", sweep(config.source)
+        title, (chart, parts) = "mIoU by the weight of a regulariser", sweep(config.source)
+        config.out.mkdir(parents=True, exist_ok=True)
+        replace_file(config.out / "sweep.svg", alone(chart).encode("utf-8"))
     else:
         from fastseg.structure_page import looked_at
 

@@ -12,8 +12,11 @@ from fastseg.charts import Curve, curves
 from fastseg.report import Markup, note, section, table, tag
 
 
-def sweep(folder: Path) -> list[Markup]:
-    """A chart and a table. ValueError: no study's folder, or none whose variants differ in regulariser.weight."""
+def sweep(folder: Path) -> tuple[Markup, list[Markup]]:
+    """A chart, and the parts of a page with it and a table.
+
+    ValueError: no study's folder, or none whose variants differ in regulariser.weight.
+    """
     values = read_study_json(folder)
     scores = by_weight(values, folder)
     weights = sorted(scores)
@@ -30,7 +33,7 @@ def sweep(folder: Path) -> list[Markup]:
     ]
     chart = curves(lines, "mIoU over the weight", "weight of the branch's loss", "mIoU %")
     heads = ["weight", "seeds", "mIoU %", "deviation"]
-    return [
+    return chart, [
         note(f"Study {values['protocol']['name']}; the band is one deviation over the seeds."),
         section("Curve", tag("div", chart, class_="card")),
         section("Figures", table(heads, rows, numeric=(0, 1, 2, 3))),

@@ -140,6 +140,7 @@ def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: t
     from fastseg.distributed import digest
     from fastseg.loop import Run
     from fastseg.losses import median_frequency_weights
+    from fastseg.methods.regulariser import proof_of
     from fastseg.nets.rank_norm import over_ranks
     from fastseg.resume import check_same, earlier, go_on
 
@@ -164,6 +165,7 @@ def _begin(method: Method, examples: LabelledImages, fingerprint: str, pixels: t
     state = Run(method, net, begun.network, begun.normalisation, group, weight)
     if found is not None:
         go_on(state, found)
+        proof_of(state.net)
         print(f"resuming {found.path} at step {state.step}", flush=True)
     if group.world > 1:
         group.check_same({"the step": state.step, "the data": fingerprint, "the weights": digest(state.net)})

@@ -90,11 +90,11 @@ def _init(options: dict[str, Any]) -> None:
 
 
 def _start(options: dict[str, Any]) -> None:
-    """Start a Ray here. It gives its own processes 30 s, which is little on a busy machine: three times that.
+    """Start a Ray here. It gives its own processes 30 s, which is little on a busy machine: five times that.
 
     NoRayError when it does not start.
     """
-    for tries_left in (2, 1, 0):
+    for tries_left in (4, 3, 2, 1, 0):
         try:
             _init(options)
             return
@@ -107,7 +107,8 @@ def _start(options: dict[str, Any]) -> None:
 
 def check_alive() -> None:
     """None; RayDiedError when no node is left: what waits for a worker would wait for ever."""
-    if not any(node["Alive"] for node in ray.nodes()):
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    if not any(node["Alive"] for node in nodes):
         raise RayDiedError
 
 

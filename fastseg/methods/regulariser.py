@@ -122,11 +122,25 @@ def regularised_loss(
     return loss + config.weight * activation_loss(branch(found, padded), padded, weight)
 
 
-def keep_proof(net: nn.Module, out: Path) -> None:
-    """None; OUT/regulariser.json says by SHA-256 that what rests of the branch is what it was before training."""
+def proof_of(net: nn.Module) -> dict[str, str | None] | None:
+    """By SHA-256, that what rests of the branch is what it was before training; None without a branch.
+
+    ValueError when it is not: a run that goes on with another autoencoder than it began with.
+    """
     branch = branch_of(net)
     if branch is None:
-        return
-    after = None if branch.resting is None else digest_of(branch.resting)
-    proof = {"branch": type(branch).__name__, "sha256_before": branch.before, "sha256_now": after}
-    (out / "regulariser.json").write_text(json.dumps(proof, indent=1) + "\n")
+        return None
+    now = None if branch.resting is None else digest_of(branch.resting)
+    if now != branch.before:
+        raise ValueError(
+            "the frozen part of the regulariser is not what it was when this run began: regulariser.autoencoder was "
+            "trained again since; begin the run anew"
+        )
+    return {"branch": type(branch).__name__, "sha256_before": branch.before, "sha256_now": now}
+
+
+def keep_proof(net: nn.Module, out: Path) -> None:
+    """None; `proof_of` the network's branch, where it has one, is OUT/regulariser.json."""
+    proof = proof_of(net)
+    if proof is not None:
+        (out / "regulariser.json").write_text(json.dumps(proof, indent=1) + "\n")

@@ -59,7 +59,12 @@ def test_a_driver_that_is_killed_is_started_again_and_a_failing_one_is_told(tmp_
         "import pathlib, sys, time\np = pathlib.Path(sys.argv[1])\nif not p.exists():\n p.touch()\n time.sleep(60)"
     )
     told = pssl_job.survived(["-c", program, str(shard)], tmp_path, [Kill(1, "driver")])
-    assert told == {"kills": {"driver": 1, "processes": 1}, "starts": 2}
+    assert told == {"kills": {"driver": 1, "processes": 1}, "starts": 2, "ended_with_1": []}
+    busy = "import pathlib, sys\np = pathlib.Path(sys.argv[1])\nif not p.exists():\n p.touch()\n sys.exit('no Ray')"
+    told = pssl_job.survived(["-c", busy, str(tmp_path / "begun")], tmp_path, [])
+    assert told == {"kills": {}, "starts": 2, "ended_with_1": ["no Ray"]}
+    with pytest.raises(ValueError, match="over before driver could be killed at 9 shards"):
+        pssl_job.survived(["-c", "pass"], tmp_path, [Kill(9, "driver")])
     with pytest.raises(ValueError, match="exit code 7: no reason"):
         pssl_job.survived(["-c", "import sys; print('no reason', file=sys.stderr); sys.exit(7)"], tmp_path, [])
 

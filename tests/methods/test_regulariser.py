@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ KINDS = (
 )
 
 
-def _autoencoder(out: Path, size: str = "32x32") -> str:
-    method = LabelStructure("folder", "nowhere", out, widths=32, size=size, steps=2, batch=2, loop=LOOP)
+def _autoencoder(out: Path, size: str = "32x32", seed: int = 0) -> str:
+    method = LabelStructure("folder", "nowhere", out, widths=32, size=size, steps=2, batch=2, seed=seed, loop=LOOP)
     assert fit(method, Squares()) == 0
     return str(out)
 
@@ -89,6 +90,16 @@ def test_a_run_goes_on_to_the_bit(changed: dict[str, Any], autoencoder: str, tmp
     assert fit(replace(parts, steps=3), Squares()) == 0
     assert fit(replace(parts, resume=True), Squares()) == 0
     assert digest(parts.out) == digest(whole.out) and lines(parts.out) == lines(whole.out)
+
+
+def test_a_run_does_not_go_on_with_another_autoencoder_than_it_began_with(tmp_path: Path) -> None:
+    first, other = (_autoencoder(tmp_path / name, seed=seed) for seed, name in enumerate(("maps", "other")))
+    method = run_of(tmp_path / "run", steps=3, regulariser=_config(first))
+    assert fit(method, Squares()) == 0
+    shutil.rmtree(first)
+    shutil.copytree(other, first)
+    with pytest.raises(ValueError, match="frozen part of the regulariser is not what it was when this run began"):
+        fit(replace(method, steps=6, resume=True), Squares())
 
 
 @pytest.mark.slow
