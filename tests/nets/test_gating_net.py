@@ -49,7 +49,7 @@ def test_a_head_over_our_own_decoders_has_all_of_their_weights_but_the_classifie
     net = build_network(f"gated-attention-w16/{inner}", 4, 2)
     report = transfer(Source("own", own.state_dict(), None), net)
     assert set(report.matched) == {key for key in own.state_dict() if not key.startswith("classifier.")}
-    logits(net.train(), IMAGES).square().mean().backward()
+    torch.autograd.backward(logits(net.train(), IMAGES).square().mean())
     assert not [name for name, each in net.named_parameters() if each.grad is None]
 
 
