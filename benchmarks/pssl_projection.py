@@ -55,7 +55,7 @@ def gflops(name: str) -> float:
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
         timm.create_model(name).eval()(torch.empty(1, 3, 224, 224))
-    return 2 * counter.get_total_flops() / 1e9
+    return 2 * float(counter.get_total_flops()) / 1e9
 
 
 def decode_ms(side: int) -> float:

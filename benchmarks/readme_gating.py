@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def table(record: Mapping[str, Any]) -> list[str]:
     edges = [f"{edge:.1f}" for edge in record["results"]["baseline"][0]["edges"]]
     names = [
         f"to {edges[0]} m",
-        *(f"{a} to {b} m" for a, b in zip(edges, edges[1:], strict=False)),
+        *(f"{a} to {b} m" for a, b in pairwise(edges)),
         f"over {edges[-1]} m",
     ]
     heads = ["gates", "steps", "mIoU %", *(f"gain, {name}" for name in names)]
@@ -37,9 +38,9 @@ def table(record: Mapping[str, Any]) -> list[str]:
         gains = (_signed(each) for each in summary["gain_by_distance"][name]["all"])
         rows.append(f"| {' | '.join([name, str(record['steps'][name]), _spread(summary, name), *gains])} |")
     told = (
-        f"Procedural rooms, {config['network']} at {config['size']} from {_start(config)} weights, {config['train']} images, "
-        f"scored on {config['test']} of other rooms; mean and deviation of {config['seeds']} seeds. {order(summary)} "
-        f"From `{ROOMS}` {record['date'][:10]}."
+        f"Procedural rooms, {config['network']} at {config['size']} from {_start(config)} weights, {config['train']} "
+        f"images, scored on {config['test']} of other rooms; mean and deviation of {config['seeds']} seeds. "
+        f"{order(summary)} From `{ROOMS}` {record['date'][:10]}."
     )
     return [*rows, "", told]
 

@@ -35,7 +35,7 @@ class OnnxNet(nn.Module):
         for number, (name, value) in enumerate(constants.items()):
             place = self._places[name] = f"constant_{number}"
             if value.is_floating_point():
-                self.register_parameter(place, nn.Parameter(value))
+                self.register_parameter(place, nn.Parameter(value, requires_grad=False))
             else:
                 self.register_buffer(place, value)
 

@@ -80,6 +80,9 @@ def test_every_loop_is_a_prediction_and_any_number_can_be_made() -> None:
         for first, second in zip(one, three, strict=False):
             torch.testing.assert_close(first.scores, second.scores)
         assert not torch.equal(three[2].scores, three[3].scores)
+        coming = net.anytime(IMAGES, loops=9)  # of which only those that are asked for are made
+        for each, pass_ in zip(three[:2], coming, strict=False):
+            torch.testing.assert_close(pass_.scores, each.scores)
         net.set_loops(3)
         torch.testing.assert_close(net(IMAGES), net.shown(three[3], IMAGES))
     for loops in (0, -1):
