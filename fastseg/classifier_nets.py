@@ -22,7 +22,7 @@ def library_net(arch: str, file: str = "", by_order: bool = False) -> Any:
     if file:
         weights = read_source(file).weights
         head = _head(net)
-        last = next(reversed(list(weights.values())), None) if by_order else weights.get(head)
+        last = list(weights.values())[-1] if by_order and weights else weights.get(head)
         if last is not None and last.ndim and len(last) != len(net.state_dict()[head]):
             net = make(name, False, num_classes=len(last))
         _fill(net, weights, arch, file, by_order)
@@ -48,7 +48,7 @@ def _timm(arch: str, published: bool, **options: Any) -> Any:
         raise ValueError(_no_weights("timm", arch, error)) from error
 
 
-def _torchvision(arch: str, published: bool, **options: int) -> Any:
+def _torchvision(arch: str, published: bool, **options: Any) -> Any:
     from torchvision import models
 
     from fastseg.nets import unknown
