@@ -22,7 +22,7 @@ def library_net(arch: str, file: str = "", by_order: bool = False) -> Any:
     if file:
         weights = read_source(file).weights
         head = _head(net)
-        last = next(reversed(weights.values()), None) if by_order else weights.get(head)
+        last = list(weights.values())[-1] if by_order and weights else weights.get(head)
         if last is not None and last.ndim and len(last) != len(net.state_dict()[head]):
             net = make(name, False, num_classes=len(last))
         _fill(net, weights, arch, file, by_order)
@@ -35,7 +35,7 @@ def _head(net: Any) -> str:
     return f"{named}.weight" if f"{named}.weight" in state else str(next(reversed(state)))
 
 
-def _timm(arch: str, published: bool, **options: int) -> Any:
+def _timm(arch: str, published: bool, **options: Any) -> Any:
     import timm
 
     from fastseg.nets import unknown
@@ -48,7 +48,7 @@ def _timm(arch: str, published: bool, **options: int) -> Any:
         raise ValueError(_no_weights("timm", arch, error)) from error
 
 
-def _torchvision(arch: str, published: bool, **options: int) -> Any:
+def _torchvision(arch: str, published: bool, **options: Any) -> Any:
     from torchvision import models
 
     from fastseg.nets import unknown
@@ -87,10 +87,10 @@ def outputs_of(net: Module, size: int, name: str) -> int:
 
     try:
         with torch.inference_mode():
-            logits = net(torch.zeros(1, 3, size, size))
+            logits = net(torch.zeros(2, 3, size, size))
     except Exception as error:  # each network has its own way to refuse a size
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{name} does not take images of {size}x{size}: {cause}") from error
+        raise ValueError(f"{name} does not take some images of {size}x{size} at a time: {cause}") from error
     if not torch.is_tensor(logits) or logits.ndim != 2:
         raise ValueError(f"{name} is no classifier: it does not give logits (N, classes)")
     return int(logits.shape[1])

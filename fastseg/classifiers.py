@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from fastseg.labels.pssl_member import Member
 
 MAX_LIST_BYTES = 2**22
-OWN = "fastseg:classify"
+OWN, ONNX = "fastseg:classify", "onnx"
+NEEDS = {OWN: "the folder of a run of `fastseg train classify`", ONNX: "an .onnx file"}
 EXAMPLE = '[{"arch": "timm:resnet50", "weights": "resnet50.safetensors"}, {"arch": "torchvision:mobilenet_v2"}]'
 
 
@@ -27,9 +28,9 @@ EXAMPLE = '[{"arch": "timm:resnet50", "weights": "resnet50.safetensors"}, {"arch
 class ClassifierAt:
     """One classifier of a list.
 
-    arch        timm:NAME or torchvision:NAME, or fastseg:classify for a run of `fastseg train classify`
+    arch        timm:NAME or torchvision:NAME; fastseg:classify for a run of `fastseg train classify`; onnx
     weights     its weights file (see `fastseg.weights.read_source`); empty = the library's own (a download);
-                the run's folder, which says its network, mean, std, size and classes as well
+                the run's folder, which says its network, mean, std, size and classes as well; FILE.onnx
     name        what it is called; noise follows from it, so it must be unique; empty = arch
     mean, std   (R, G, B) of an image in [0, 1]; empty = timm's of the architecture, else ImageNet's
     size        pixels of a side of its input; 0 = timm's of the architecture, else 224
@@ -76,10 +77,10 @@ def _classifier(stated: Mapping[str, Any], path: Path) -> ClassifierAt:
         if not isinstance(value, list if known[key] is tuple else known[key]) or (known[key] is int and value is True):
             raise ValueError(f"{path}: {key} must be {known[key].__name__}; got {value!r}")
     arch = str(stated.get("arch", ""))
-    if arch.partition(":")[0] not in ("timm", "torchvision") and arch != OWN:
-        raise ValueError(f"{path}: arch is timm:NAME or torchvision:NAME, or {OWN}; got {stated.get('arch')!r}")
-    if arch == OWN and not stated.get("weights"):
-        raise ValueError(f"{path}: {OWN} needs the folder of a run of `fastseg train classify` as weights")
+    if arch.partition(":")[0] not in ("timm", "torchvision") and arch not in NEEDS:
+        raise ValueError(f"{path}: arch is timm:NAME, torchvision:NAME, {OWN} or {ONNX}; got {stated.get('arch')!r}")
+    if arch in NEEDS and not stated.get("weights"):
+        raise ValueError(f"{path}: {arch} needs {NEEDS[arch]} as weights")
     given: dict[str, Any] = {key: tuple(v) if known[key] is tuple else v for key, v in stated.items()}
     found = ClassifierAt(**given)
     for key in ("mean", "std"):
@@ -123,10 +124,11 @@ def open_member(at: ClassifierAt, classes: Sequence[str]) -> Member:
     ValueError: an unknown architecture, weights that do not fit, or outputs that are not these classes.
     """
     from fastseg.labels.pssl_member import Member
+    from fastseg.nets.onnx_net import read_onnx
 
     if at.arch == OWN:
         return _trained(at, classes)
-    net = library_net(at.arch, at.weights, at.by_order)
+    net = read_onnx(Path(at.weights)) if at.arch == ONNX else library_net(at.arch, at.weights, at.by_order)
     about: Mapping[str, Any] = getattr(net, "pretrained_cfg", None) or {}
     mean, std = (tuple(getattr(at, key) or about.get(key) or getattr(IMAGENET, key)) for key in ("mean", "std"))
     size = at.size or int((about.get("input_size") or (3, 224, 224))[-1])

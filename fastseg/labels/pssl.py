@@ -197,7 +197,7 @@ class Ensemble:
             elif deciles[i, 0, 0] == REFUSED_DECILE:
                 labels.append(FrameError("nan", f"{name}: the maps of {self._not_finite(sums, i)} are not finite"))
             else:
-                own = None if maps is None else maps[:, i] / np.float32(seen[i])
+                own = None if maps is None else (maps[:, i] / seen[i]).astype(np.float32)
                 figures = (float(changed[i]), float(probability[i] / seen[i]), float(right[i] / seen[i]))
                 labels.append(PSSLLabel(deciles[i], mean[i], own, int(seen[i]), *figures))
         return labels

@@ -35,7 +35,7 @@ class OnnxNet(nn.Module):
         for number, (name, value) in enumerate(constants.items()):
             place = self._places[name] = f"constant_{number}"
             if value.is_floating_point():
-                self.register_parameter(place, nn.Parameter(value))
+                self.register_parameter(place, nn.Parameter(value, requires_grad=False))
             else:
                 self.register_buffer(place, value)
 
@@ -56,7 +56,7 @@ def read_onnx(path: Path) -> OnnxNet:
         import onnx
     except ImportError as error:
         raise ValueError(f"{path}: reading ONNX needs onnx: pip install 'fastseg[onnx]'") from error
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     if path.stat().st_size >= MAX_BYTES:
         raise ValueError(f"{path}: expected an ONNX file of less than {MAX_BYTES} bytes")

@@ -56,8 +56,10 @@ def _pooled(pool: Callable[..., Tensor], fill: float) -> Callable[..., Tensor]:
 
 
 def _gemm(a: Attributes, x: Tensor, y: Tensor, z: Tensor | None = None) -> Tensor:
-    found = (x.T if a.get("transA", 0) else x) @ (y.T if a.get("transB", 0) else y) * a.get("alpha", 1.0)
-    return found if z is None else found + a.get("beta", 1.0) * z
+    found: Tensor = (x.T if a.get("transA", 0) else x) @ (y.T if a.get("transB", 0) else y) * a.get("alpha", 1.0)
+    if z is not None:
+        found = found + a.get("beta", 1.0) * z
+    return found
 
 
 def _norm(a: Attributes, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
@@ -76,6 +78,22 @@ def _clip(a: Attributes, x: Tensor, low: Tensor | None = None, high: Tensor | No
 def _mean(a: Attributes, x: Tensor, axes: Tensor | None = None) -> Tensor:
     over = a.get("axes", list(range(x.ndim))) if axes is None else axes.tolist()
     return x.mean(list(over), bool(a.get("keepdims", 1)))
+
+
+def _sum(a: Attributes, x: Tensor, axes: Tensor | None = None) -> Tensor:
+    return x.sum(list(range(x.ndim)) if axes is None else axes.tolist(), bool(a.get("keepdims", 1)))
+
+
+def _max(a: Attributes, x: Tensor, axes: Tensor | None = None) -> Tensor:
+    over = a.get("axes", list(range(x.ndim))) if axes is None else axes.tolist()
+    return x.amax(list(over), bool(a.get("keepdims", 1)))
+
+
+def _split(a: Attributes, x: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
+    axis = a.get("axis", 0)
+    parts = a.get("split") if sizes is None else sizes.tolist()
+    found: tuple[Tensor, ...] = torch.split(x, -(-x.shape[axis] // a["num_outputs"]) if parts is None else parts, axis)
+    return found
 
 
 def _flatten(a: Attributes, x: Tensor) -> Tensor:
@@ -108,7 +126,8 @@ def _slice(
     strides = [1] * len(over) if steps is None else steps.tolist()
     where = [slice(None)] * x.ndim
     for axis, start, end, step in zip(over, starts.tolist(), ends.tolist(), strides, strict=True):
-        where[axis] = slice(start, end, step)
+        size = x.shape[axis]  # an end may be the greatest number there is
+        where[axis] = slice(max(start, -size), min(end, size), step)
     return x[tuple(where)]
 
 
@@ -146,7 +165,10 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "GlobalAveragePool": _unary(lambda x: x.mean((2, 3), keepdim=True)),
     "ReduceMean": _mean, "Flatten": _flatten, "Reshape": _reshape, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze,
     "Transpose": lambda a, x: x.permute(*a.get("perm", range(x.ndim)[::-1])),
+    "Expand": lambda a, x, shape: torch.broadcast_tensors(x, x.new_empty(shape.tolist()))[0], "Split": _split,
+    "Range": lambda a, start, end, step: torch.arange(start.item(), end.item(), step.item()),
+    "ReduceSum": _sum, "ReduceMax": _max, "Neg": _unary(operator.neg), "Reciprocal": _unary(torch.reciprocal),
     "Concat": lambda a, *parts: torch.cat(parts, a["axis"]), "Slice": _slice, "Gather": _gather,
-    "Shape": lambda a, x: torch.tensor(x.shape), "Constant": lambda a: a["value"],
+    "Shape": lambda a, x: torch.tensor(x.shape[a.get("start", 0) : a.get("end", x.ndim)]), "Constant": lambda a: a["value"],
     "Cast": lambda a, x: x.float() if a["to"] in (1, 10, 11) else x.long(),
 }  # fmt: skip
