@@ -33,9 +33,9 @@ class CleanLabels:
     run           the label run, a folder or s3://, gs://, ...
     autoencoder   a run of `fastseg train label-autoencoder --data shards` on labels of the same bins
     out           the folder or store to write; the same command again resumes, or does nothing when all is done
-    doubt         a label goes where the autoencoder gives it a probability below this
-    instead       of a doubted label: the likeliest class, or void (255); of a PSSL label, whose picture has one class,
-                  a doubted pixel of it is background
+    doubt         a label goes where the autoencoder gives it a probability below this; the default was best on rooms
+    instead       of a doubted label: void (255), or the likeliest class, which made labels of rooms worse; a doubted
+                  pixel of a PSSL label's class is background either way
     workers       processes; 0 runs inline without Ray; all cores when not given
     address       an existing Ray cluster (auto or ray://...) instead of a Ray started here
     timeout_s     seconds after which a label is given up and rejected
@@ -47,8 +47,8 @@ class CleanLabels:
     run: str
     autoencoder: str
     out: str
-    doubt: float = 0.1
-    instead: Literal["class", "void"] = "class"
+    doubt: float = 0.05
+    instead: Literal["void", "class"] = "void"
     workers: int | None = None
     address: str | None = None
     timeout_s: float = 120.0
@@ -68,10 +68,6 @@ def main(config: CleanLabels) -> int:
     source, out = str(place(config.run)), place(config.out)
     work = CleanRow(source, str(Path(config.autoencoder).absolute()), config.doubt, config.instead == "void")
     shards, _ = opened(source)
-    if work.void and "pssl" in shards.metadata:
-        raise ValueError(
-            f"{source} holds PSSL labels, which have no void: a doubted pixel is background; leave --instead"
-        )
     workers = (os.cpu_count() or 1) if config.workers is None else config.workers
     plan = plan_of(config, shards, check_fits(work, shards))
     return fan_out(
