@@ -7,6 +7,7 @@ rates        the limits of this GPU: GB/s of a device-to-device copy, TFLOP/s of
              large batches: normals, hn_labels, photometric, gated_conv, decile_rank
 gating_head  the same of the gating head and a whole gated ResNet-50
 pssl         passes a second of SmoothGrad beside captum's; needs captum and timm as well
+structure    a training step of the label-structure paper's networks without and with each regulariser
 tests        `pytest -m gpu`, and every test of the `device` fixture on this GPU
 memcheck, racecheck, synccheck, initcheck   compute-sanitizer over every kernel at sizes 1, 31, 33 and 257
 pssl_job     `pipelines.make_pssl_labels --device cuda`: inline, over Ray, and with tasks that decode ahead; same rows

@@ -13,11 +13,11 @@ from benchmarks.record import stamp
 from benchmarks.rows import Row, print_rows, write_rows
 from fastseg.cli import run
 
-Op = Literal["normals", "hn_labels", "photometric", "gated_conv", "decile_rank", "gating_head", "pssl"]
+Op = Literal["normals", "hn_labels", "photometric", "gated_conv", "decile_rank", "gating_head", "pssl", "structure"]
 MODULES: Mapping[str, str] = {
     "normals": "device_depth", "hn_labels": "device_depth", "photometric": "device_photometric",
     "gated_conv": "device_gated_conv", "decile_rank": "device_decile_rank",
-    "gating_head": "device_gating_head", "pssl": "device_pssl",
+    "gating_head": "device_gating_head", "pssl": "device_pssl", "structure": "device_structure",
 }  # fmt: skip
 
 

@@ -213,7 +213,7 @@ def measured(name: str, config: Config, size: tuple[int, int]) -> list[Row]:
     """The rows of one case on one thread; AssertionError where ours and the dense form of the same layout differ."""
     calls = contestants(name, made(name, config.width, config.side, size))
     error = max(difference(*pair) for pair in zip(calls[OURS](), calls["dense_channels_last"](), strict=True))
-    assert error <= TOLERANCE * (20 if "network" in name else 1), f"{name}: ours and dense differ by {error:.2g}"
+    assert error <= TOLERANCE * (50 if "network" in name else 1), f"{name}: ours and dense differ by {error:.2g}"
     extra = peaks(name, list(calls), config, size) if config.memory else {}
     whole = f"{config.size} {name}" if "network" in name else f"{config.width}x{config.side}x{config.side} {name}"
     return race(

@@ -2,7 +2,7 @@
 
 The variants of the paper's ablation on procedural rooms, where objects of a class stand near and far:
     baseline          one plain convolution, trained as long as the next ones
-    average           five dilations, tied, all gates alike
+    average           every dilation, tied, all gates alike
     gt_tied, gt_untied  gates of the exact depth, in evaluation too
     attention         gates of the branch, trained without depth
     gated_predicted   gates of the branch, which learns depth beside

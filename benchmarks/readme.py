@@ -1,6 +1,6 @@
-"""Writes the README's figures from `benchmarks/results`: `python -m benchmarks.readme` (`--check true` only compares).
+"""Writes the figures of the README and docs/gating.md: `python -m benchmarks.readme` (`--check true` only compares).
 
-Each row names the result it comes from; a result that is not there says "not run".
+Each row names the result in `benchmarks/results` that it comes from; a result that is not there says "not run".
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Cells = tuple[str, str, str]  # what, fastseg, the strongest peer in the same ru
 
 @dataclass(frozen=True)
 class Config:
-    """What to do with the README."""
+    """What to do with the pages."""
 
     check: bool = False  # exit code 1 instead of writing when the figures differ
 
@@ -150,20 +150,31 @@ def figures() -> str:
     )
 
 
+PAGES: Mapping[Path, Callable[[], str]] = {
+    README: figures,
+    README.parent / "docs/gating.md": lambda: "\n".join(readme_gating.lines(RESULTS)),
+}
+
+
 def main(config: Config) -> int:
-    """0 when the README holds the figures of the newest results; 1 with `check` when it does not."""
-    text = README.read_text("utf-8")
+    """0 when the README and the guides hold the figures of the newest results; 1 with `check` when one does not."""
+    return max(page(path, shown(), config.check) for path, shown in PAGES.items())
+
+
+def page(path: Path, shown: str, check: bool) -> int:
+    """0 once a page holds these figures between its two marks; 1 with `check` when it does not."""
+    text = path.read_text("utf-8")
     if BEGIN not in text or END not in text:
-        raise ValueError(f"{README.name} must hold the lines {BEGIN} and {END}")
+        raise ValueError(f"{path.name} must hold the lines {BEGIN} and {END}")
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    wanted = f"{head}{BEGIN}\n{figures()}\n{END}{tail}"
+    wanted = f"{head}{BEGIN}\n{shown}\n{END}{tail}"
     if text == wanted:
         return 0
-    if config.check:
-        print("README's figures are not those of benchmarks/results: run `python -m benchmarks.readme`")
+    if check:
+        print(f"{path.name}'s figures are not those of benchmarks/results: run `python -m benchmarks.readme`")
         return 1
-    README.write_text(wanted, "utf-8")
-    print("README's figures are written")
+    path.write_text(wanted, "utf-8")
+    print(f"{path.name}'s figures are written")
     return 0
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 ROOMS, OFFICE = "study_gating_rooms", "gating_office"
@@ -28,7 +30,7 @@ def table(record: Mapping[str, Any]) -> list[str]:
     edges = [f"{edge:.1f}" for edge in record["results"]["baseline"][0]["edges"]]
     names = [
         f"to {edges[0]} m",
-        *(f"{a} to {b} m" for a, b in zip(edges, edges[1:], strict=False)),
+        *(f"{a} to {b} m" for a, b in pairwise(edges)),
         f"over {edges[-1]} m",
     ]
     heads = ["gates", "steps", "mIoU %", *(f"gain, {name}" for name in names)]
@@ -36,12 +38,38 @@ def table(record: Mapping[str, Any]) -> list[str]:
     for name in summary["miou"]:
         gains = (_signed(each) for each in summary["gain_by_distance"][name]["all"])
         rows.append(f"| {' | '.join([name, str(record['steps'][name]), _spread(summary, name), *gains])} |")
-    told = (
-        f"Procedural rooms, {config['network']} at {config['size']} from {_start(config)} weights, {config['train']} images, "
-        f"scored on {config['test']} of other rooms; mean and deviation of {config['seeds']} seeds. {order(summary)} "
-        f"From `{ROOMS}` {record['date'][:10]}."
+    about = (
+        f"Procedural rooms, {config['network']} at {config['size']} from {_start(config)} weights, {config['train']} "
+        f"images, scored on {config['test']} of other rooms; all begin from {config['begin']} steps of a baseline, "
+        f"{config['steps']} a stage follow; mean and deviation of {_seeds(record)} seeds."
     )
+    told = f"{about} {best(record)} {passes(record)} {order(summary)} From `{ROOMS}` {record['date'][:10]}."
     return [*rows, "", told]
+
+
+def best(record: Mapping[str, Any]) -> str:
+    """The best variant of those that had as many steps as the baseline."""
+    miou, results = record["summary"]["miou"], record["results"]
+    alike = [name for name in miou if record["steps"][name] == record["steps"]["baseline"]]
+    first = max(alike, key=lambda name: float(miou[name]))
+    if first == "baseline":
+        return "Of those with as many steps as the baseline none is better."
+    pairs = list(zip(results[first], results["baseline"], strict=True))
+    seeds = sum(ours["miou"] > base["miou"] for ours, base in pairs)
+    gain = 100 * (miou[first] - miou["baseline"])
+    return (
+        f"Of those with as many steps as the baseline {first} is best, by {gain:.1f} points, and better in {seeds} of "
+        f"{len(pairs)} seeds."
+    )
+
+
+def passes(record: Mapping[str, Any]) -> str:
+    """The score of every pass of the network with the most loops."""
+    name = max(record["results"], key=lambda name: len(record["results"][name][0]["passes"]))
+    each = [
+        f"{100 * mean(scores):.1f}" for scores in zip(*(run["passes"] for run in record["results"][name]), strict=True)
+    ]
+    return f"The passes of {name} score {', '.join(each)} %, after {record['steps'][name]} steps."
 
 
 def order(summary: Mapping[str, Any]) -> str:
@@ -61,9 +89,13 @@ def scan(record: Mapping[str, Any]) -> str:
     scores = ", ".join(f"{name} {_spread(summary, name)}" for name in summary["miou"])
     return (
         f"A scanned office ({config['train']} frames to train on, the last {config['test']} of the same walk scored, "
-        f"{record['classes']} classes, {config['size']}, {config['seeds']} seeds): mIoU % {scores}. From `{OFFICE}` "
+        f"{record['classes']} classes, {config['size']}, {_seeds(record)} seeds): mIoU % {scores}. From `{OFFICE}` "
         f"{record['date'][:10]}."
     )
+
+
+def _seeds(record: Mapping[str, Any]) -> int:
+    return min(len(runs) for runs in record["results"].values())
 
 
 def _start(config: Mapping[str, Any]) -> str:

@@ -89,15 +89,15 @@ LINES: Sequence[Line] = (
         gpu_case="8x512x90x90 pool max", gpu_goal="60 % of copy",
     ),
     Line(
-        "gating_head", "gating head, batch-norm and ReLU in it, 512x90x90, hard gates", "512x90x90 head hard",
+        "gating_head", "gating head: gated convolution, batch-norm, ReLU, 512x90x90, hard gates", "512x90x90 head hard",
         dict.fromkeys(HEADS), memory=True, gpu_case="512x90x90 head hard",
     ),
     Line(
-        "gating_head", "the same, soft gates", "512x90x90 head soft", dict.fromkeys(HEADS), memory=True,
+        "gating_head", "gating head, soft gates", "512x90x90 head soft", dict.fromkeys(HEADS), memory=True,
         gpu_case="512x90x90 head soft",
     ),
     Line(
-        "gating_head", "the same, a training step", "512x90x90 head training", dict.fromkeys(HEADS[1:]), memory=True,
+        "gating_head", "gating head, a training step", "512x90x90 head training", dict.fromkeys(HEADS[1:]), memory=True,
         gpu_case="512x90x90 head training",
     ),
     *(

@@ -18,6 +18,7 @@ STUDIES = (
     "study_monodepth_camvid",
     "study_structure",
     "study_structure_weight",
+    "study_pssl",
 )
 
 

@@ -1,4 +1,4 @@
-"""The README's lines on training and heads: what an op or a regulariser changes in a whole step."""
+"""The README's line on training: what an op changes in a whole step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def lines(newest: Callable[[str], Record | None]) -> list[str]:
     return [
         "In training, on the same machine:",
         "",
-        *bullets({"train_photometric": photometric, "gating_head": head}, newest),
+        *bullets({"train_photometric": photometric}, newest),
     ]
 
 
@@ -32,25 +32,3 @@ def photometric(record: Record) -> str:
         f"{given['threads']} threads: {found['median_s'][OURS]:.1f} s with the fused photometric error, {times} times "
         f"as long; peak {found['peak_mb'][OURS]:,.0f} MB{goal}, {peaks}."
     )
-
-
-def head(record: Record) -> str:
-    """Gated heads and networks: time and memory beside five dense branches."""
-    cases = list(dict.fromkeys(row["case"] for row in record["rows"]))
-    return (
-        f"Depth-aware gates beside five dense branches, one thread: {'; '.join(_case(record, name) for name in cases)}."
-    )
-
-
-def _case(record: Record, name: str) -> str:
-    rows = {row["impl"]: row for row in record["rows"] if row["case"] == name}
-    own, peers = rows[OURS], [row for impl, row in rows.items() if impl != OURS]
-    ratios = sorted(row["ratio_to_ours"] for row in peers)
-    memory = sorted(own["extra"]["peak_mb"] / row["extra"]["peak_mb"] for row in peers if "peak_mb" in row["extra"])
-    told = f"{name} {_span(ratios)} times as fast"
-    return f"{told}, {_span(memory)} of the memory" if memory else told
-
-
-def _span(values: list[float]) -> str:
-    low, high = f"{values[0]:.2f}", f"{values[-1]:.2f}"
-    return low if low == high else f"{low}-{high}"

@@ -68,7 +68,9 @@ def autoencoder(config: Config, width: Widths, out: Path) -> str:
     return str(out)
 
 
-def step_of(config: Config, regulariser: RegulariserConfig) -> Callable[[], float]:
+def step_of(
+    config: Config, regulariser: RegulariserConfig, device: str = "cpu", bf16: bool = False
+) -> Callable[[], float]:
     """One training step on a fixed batch, which gives its loss."""
     import torch
 
@@ -77,21 +79,31 @@ def step_of(config: Config, regulariser: RegulariserConfig) -> Callable[[], floa
     method = Segment(
         "folder", "nowhere", Path("nowhere"), network=config.network, size=config.size, regulariser=regulariser
     )
-    net = method.build(config.classes).net.to(memory_format=torch.channels_last).train()
+    net = method.build(config.classes).net.to(memory_format=torch.channels_last).to(device).train()
     optimizer = optimiser(net, OptimConfig(lr=1e-4, optimizer="adamw", weight_decay=0.0))
     random = torch.Generator().manual_seed(0)
     images = torch.randn(config.batch, 3, *parse_size(config.size), generator=random)
-    images = images.to(memory_format=torch.channels_last)
     labels = torch.randint(0, config.classes, (config.batch, *images.shape[-2:]), generator=random, dtype=torch.uint8)
+    images, labels = images.to(memory_format=torch.channels_last).to(device), labels.to(device)
 
     def step() -> float:
         optimizer.zero_grad(set_to_none=True)
-        loss = method.loss(net, images, labels, None)
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            loss = method.loss(net, images, labels, None)
         torch.autograd.backward(loss)
         optimizer.step()
         return float(loss.detach())
 
     return step
+
+
+def regularisers(config: Config, folder: Path) -> dict[str, RegulariserConfig]:
+    """none, a decoder of each width, and the encoder of the last; untrained autoencoders of them lie in the folder."""
+    found = {"none": RegulariserConfig()}
+    sources = {width: autoencoder(config, width, folder / str(width)) for width in config.widths}
+    found |= {f"decoder {width}": RegulariserConfig("decoder", source) for width, source in sources.items()}
+    last = config.widths[-1]
+    return found | {f"encoder {last}": RegulariserConfig("encoder", sources[last])}
 
 
 def measured(steps: dict[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
@@ -123,12 +135,7 @@ def rows_of(times: dict[str, list[float]]) -> list[dict[str, Any]]:
 def main(config: Config) -> int:
     """0 after printing the rows, and writing them where asked."""
     with tempfile.TemporaryDirectory() as folder:
-        steps = {"none": step_of(config, RegulariserConfig())}
-        for width in config.widths:
-            source = autoencoder(config, width, Path(folder) / str(width))
-            steps[f"decoder {width}"] = step_of(config, RegulariserConfig("decoder", source))
-            if width == config.widths[-1]:
-                steps[f"encoder {width}"] = step_of(config, RegulariserConfig("encoder", source))
+        steps = {name: step_of(config, each) for name, each in regularisers(config, Path(folder)).items()}
         rows = rows_of(measured(steps, config.repeats))
     for row in rows:
         print(f"{row['regulariser']:12} {row['ms_median']:9.1f} ms a step, {row['share']:+.1%}")

@@ -177,12 +177,16 @@ def by_epoch(found: list[Summary], measure: str) -> tuple[list[str], list[list[s
 
 
 def terminal(title: str, columns: list[str], body: list[list[str]]) -> Table:
-    """The table for the terminal."""
+    """The table for the terminal: in 80 columns, too, headers and the last column are broken before a number is."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    found = Table(title=title, title_justify="left")
+    found = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True
+    )
     for index, name in enumerate(columns):
-        found.add_column(name, justify="right" if index else "left", no_wrap=not index)
+        widest = max((len(line[index]) for line in body), default=0) if index < len(columns) - 1 else 0
+        found.add_column(name, justify="right" if index else "left", no_wrap=not index, min_width=widest)
     for line in body:
         found.add_row(*line)
     return found

@@ -79,22 +79,33 @@ def _nearest(
         asked = query(own, np.random.default_rng((config.seed, number)))
         if asked is None:
             continue
-        figures = [_shown(own, asked, palette, f"query: {queries.ids()[index]}")]
-        for region in regions.nearest(own.bottleneck[:, asked.row, asked.column], NEAREST):
-            name = names[indices[region.at]]
-            figures.append(_shown(seen[region.at], region, palette, f"{name}, alike {region.alike:.3f}"))
-        rows.append(section(f"Region {number + 1}", tag("div", *figures, class_="grid thirds")))
+        found = regions.nearest(own.bottleneck[:, asked.row, asked.column], NEAREST)
+        shown = [(image, own, asked, f"query: {queries.ids()[index]}")]
+        for region in found:
+            at = indices[region.at]
+            shown.append((examples[at][0], seen[region.at], region, f"{names[at]}, alike {region.alike:.3f}"))
+        rows.append(section(f"Region {number + 1}", *_grids(shown, looker.of_labels, palette)))
     return rows
 
 
-def _shown(seen: Seen, region: Region, palette: Picture, caption: str) -> Markup:
+def _grids(shown: list[tuple[Picture, Seen, Region, str]], of_labels: bool, palette: Picture) -> list[Markup]:
+    """The regions on their label maps; where the network reads images on these, and on the label maps below."""
+    labels = [
+        _shown(label_picture(seen.label, palette), here, said if of_labels else "truth")
+        for _, seen, here, said in shown
+    ]
+    images = [] if of_labels else [_shown(_image(image, seen), here, said) for image, seen, here, said in shown]
+    return [tag("div", *each, class_="grid thirds") for each in (images, labels) if each]
+
+
+def _shown(shown: Picture, region: Region, caption: str) -> Markup:
     from fastseg.charts import svg
 
-    height, width = seen.label.shape
+    height, width = shown.shape[:2]
     x, y = (region.column + 0.5) * CELL, (region.row + 0.5) * CELL
-    style: dict[str, object] = {"r": 0.6 * CELL, "fill": "none", "stroke_width": 2}
-    rings = [tag("circle", cx=x, cy=y, stroke=colour, **{**style, "r": r}) for colour, r in (("#000", 11), ("#fff", 9))]
-    return picture(label_picture(seen.label, palette), caption, over=svg(width, height, *rings, class_="over"))
+    style: dict[str, object] = {"fill": "none", "stroke_width": 1}
+    rings = [tag("circle", cx=x, cy=y, stroke=colour, r=r, **style) for colour, r in (("#000", 9.5), ("#fff", 8.5))]
+    return picture(shown, caption, over=svg(width, height, *rings, class_="over"))
 
 
 def _image(image: Picture, seen: Seen) -> Picture:

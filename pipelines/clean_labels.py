@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import fastseg
 from fastseg.cli import run
@@ -103,7 +103,7 @@ def plan_of(config: CleanLabels, shards: HNShards, weights: str) -> ledger.Plan:
     decides = {"doubt": config.doubt, "instead": config.instead, "autoencoder": weights}
     decides["labels"] = shards.metadata["fingerprint"]
     code = ledger.code_version(fastseg.__version__, (CHECKOUT / folder for folder in SOURCES))
-    metadata = {name: shards.metadata[name] for name in ("hn", "pssl") if name in shards.metadata}
+    metadata: dict[str, Any] = {name: shards.metadata[name] for name in ("hn", "pssl") if name in shards.metadata}
     return ledger.Plan(tuple(shards.ids()), inputs, decides, code, metadata, shard_size=config.shard_size)
 
 

@@ -70,6 +70,7 @@ class TaskHands:
     """Stateless Ray tasks: any worker process takes the next one."""
 
     window = 2  # tasks out for each slot: the next one waits where it will run
+    reads = False  # whether a first start is of a reading
 
     def __init__(self, work: AnyWork) -> None:
         self._task = ray.remote(num_cpus=1, max_retries=0)(do)
@@ -120,6 +121,7 @@ class ActorHands:
     """
 
     window = 1
+    reads = False
 
     def __init__(self, work: AnyWork, num_gpus: float) -> None:
         self._actor: Any = ray.remote(num_cpus=1, num_gpus=num_gpus, max_restarts=0, max_task_retries=0)(_Labeller)
@@ -141,11 +143,11 @@ class ActorHands:
         return ref
 
     def ended(self, ref: Any, fate: Fate) -> Any:
-        """None. An actor that answered takes the next shard; one that did not is gone."""
-        actor = self._busy.pop(ref)
+        """None. An actor that answered takes the next shard; one that did not is gone, by itself or given up."""
+        actor = self._busy.pop(ref, None)
         if fate is Fate.ANSWERED:
             self._idle.append(actor)
-        else:
+        elif actor is not None:
             ray.kill(actor)
         return None
 
@@ -161,11 +163,13 @@ class ReadingHands(ActorHands):
     A task asks Ray for no CPU of its own: on a cluster whose CPUs all belong to actors it would wait for ever.
     """
 
+    reads = True
+
     def __init__(self, work: AnyWork, num_gpus: float, readers: int) -> None:
         super().__init__(work, num_gpus)
         self.window = 1 + readers
         options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0, "num_returns": 2, "scheduling_strategy": "SPREAD"}
-        self._read = ray.remote(**options)(read_ahead)
+        self._read: Any = ray.remote(**options)(read_ahead)
         self._reader = ray.get(self.first.reader.remote())
         self._reading: dict[Any, Any] = {}
 

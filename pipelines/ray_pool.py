@@ -76,7 +76,7 @@ class RayPool:
                 self._fill(jobs)
             elif end == float("inf"):
                 end = time.monotonic() + GRACE_S
-                self._hands.drop(dict(list(self._running.items())[self._slots :]))
+                self._hands.drop(self._not_begun())
             if not self._running or time.monotonic() > end:
                 self._stop.check()
                 return
@@ -87,6 +87,12 @@ class RayPool:
                 result = self._ended(ref, self._running.pop(ref))
                 if result is not None:
                     yield result
+
+    def _not_begun(self) -> list[Any]:
+        """What is out and on no worker yet."""
+        if self._hands.reads:
+            return [ref for ref, errand in self._running.items() if errand.frames is None]
+        return list(self._running)[self._slots :]
 
     def _fill(self, jobs: Iterator[ShardJob]) -> None:
         """Keep as many errands out as there is room for: what was lost before what is new."""

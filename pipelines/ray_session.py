@@ -107,7 +107,8 @@ def _start(options: dict[str, Any]) -> None:
 
 def check_alive() -> None:
     """None; RayDiedError when no node is left: what waits for a worker would wait for ever."""
-    if not any(node["Alive"] for node in ray.nodes()):
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    if not any(node["Alive"] for node in nodes):
         raise RayDiedError
 
 

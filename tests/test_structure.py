@@ -64,11 +64,14 @@ def test_auxiliary_predictions_are_shown_beside_the_networks(made: Path, tmp_pat
         assert text.count(f"<figcaption>{caption}") == 2
 
 
-@pytest.mark.parametrize(("source", "kind"), [("maps", "label"), ("net", "image")])
-def test_nearest_regions_are_found_by_label_and_by_image(made: Path, tmp_path: Path, source: str, kind: str) -> None:
+@pytest.mark.parametrize(("source", "kind", "shown"), [("maps", "label", 6), ("net", "image", 12)])
+def test_nearest_regions_are_found_by_label_and_by_image(
+    made: Path, tmp_path: Path, source: str, kind: str, shown: int
+) -> None:
     text = _page(made, tmp_path, "nearest", source)
     assert f"nearest regions by {kind}" in text
-    assert text.count("<figcaption>query: ") == 2 and text.count("</figcaption>") == 6
+    assert text.count("<figcaption>query: ") == 2 and text.count("</figcaption>") == shown
+    assert text.count("<figcaption>truth") == shown - 6
 
 
 def _seen(label: np.ndarray[Any, Any], *features: tuple[float, float]) -> Seen:

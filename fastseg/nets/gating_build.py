@@ -88,7 +88,7 @@ class GatedInner(GatedNet):
 def gated(name: str, classes: int, inner: Callable[[str], Any]) -> GatedNet | MultiScale:
     """The network `gated-WORDS/ENCODER`, or `gated-WORDS/DECODER/ENCODER`: over the features of that decoder.
 
-    inner   makes a network of segmentation-models-pytorch by name
+    inner   makes a network of as many classes by name
 
     ValueError: words that mean nothing, or an encoder or decoder that gating does not go over.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -115,7 +116,7 @@ class GatedNet(Network):
         return encoder_blocks(self.encoder)
 
     def every(self, images: Tensor, depth: Tensor | None = None, loops: int | None = None) -> list[Pass]:
-        """The first pass and those of the loops: each a prediction that can be used before the next is made.
+        """The first pass and those of the loops, each a prediction.
 
         images   (N, 3, H, W) normalised
         depth    (N, H, W) metres, 0 = no measurement; gates of ground truth need it
@@ -125,19 +126,44 @@ class GatedNet(Network):
         """
         return self._passes(images, depth, loops)[1]
 
+    def anytime(self, images: Tensor, depth: Tensor | None = None, loops: int | None = None) -> Iterator[Pass]:
+        """The passes of `every`, each as soon as it is made: who has no more time takes the last one that came."""
+        count = self._count(loops)
+        _, x, bins = self._begun(images, depth)
+        found = self._first(x, bins)
+        yield found
+        for _ in range(count):
+            found = self._again(x, found, bins)
+            yield found
+
     def _passes(self, images: Tensor, depth: Tensor | None, loops: int | None) -> tuple[list[Tensor], list[Pass]]:
+        count = self._count(loops)
+        maps, x, bins = self._begun(images, depth)
+        passes = [self._first(x, bins)]
+        for _ in range(count):
+            passes.append(self._again(x, passes[-1], bins))
+        return maps, passes
+
+    def _count(self, loops: int | None) -> int:
         if loops is not None and self.recurrent is None:
             raise ValueError("this network has no recurrent module: its name gives no loops")
+        return self.loops if loops is None else _checked_loops(loops)
+
+    def _begun(self, images: Tensor, depth: Tensor | None) -> tuple[list[Tensor], Tensor, Tensor | None]:
+        """What all passes read: the encoder's maps, the features, and where gates are measured the depth bins."""
         maps, found = self._trunk(images)
         x = self.reduced(found)
-        bins = None if depth is None or not self.measures else self.bins(depth, images, x)
+        return maps, x, None if depth is None or not self.measures else self.bins(depth, images, x)
+
+    def _first(self, x: Tensor, bins: Tensor | None) -> Pass:
         y, gate, logits, log_depth = self.gating(x, bins, self.edges)
         y = y if self.after is None else self.after(y)
-        passes = [Pass(self.classifier(self.dropout(y)), gate, logits, log_depth, y)]
-        for _ in range(self.loops if loops is None else _checked_loops(loops)):
-            assert self.recurrent is not None, "loops need the recurrent module"
-            passes.append(self.recurrent(x, passes[-1].last, bins, self.edges))
-        return maps, passes
+        return Pass(self.classifier(self.dropout(y)), gate, logits, log_depth, y)
+
+    def _again(self, x: Tensor, before: Pass, bins: Tensor | None) -> Pass:
+        assert self.recurrent is not None, "loops need the recurrent module"
+        found: Pass = self.recurrent(x, before.last, bins, self.edges)
+        return found
 
     def _trunk(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         found = self.encoder(self._padded(images, "replicate"))

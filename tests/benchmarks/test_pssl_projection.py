@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from PIL import Image
 
 from benchmarks import pssl_projection
 from benchmarks.pssl_projection import lines, on_gpus, on_threads, shares_of
@@ -38,9 +41,24 @@ def test_lines_say_what_was_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     rate = {"product_gflops": 100.0, "rows": [{"case": "net", "impl": "fastseg", "extra": extra}]}
     found = {
         "passes": 961e6, "tflop_a_picture": 16.0, "exaflop": 20.0,
-        "measured": {"decode_ms": 5.0, "one_thread": on_threads(rate, 1e9), "gpu_shares": "not run on a GPU"},
+        "measured": {
+            "decode_ms": 5.0, "pictures_decoded": 40, "one_thread": on_threads(rate, 1e9),
+            "gpu_shares": "not run on a GPU",
+        },
         "arithmetic": {"gpu": on_gpus(16.0, 0.4, 5.0)},
     }  # fmt: skip
     told = lines(found)
     assert found["measured"]["one_thread"]["net"]["thread_days_for_all"] == pytest.approx(1e9 / 50 / 86_400)  # type: ignore[index]
-    assert len(told) == 5 and all("not run on a GPU" in line for line in told[2:4]) and "(measured)" in told[1]
+    assert (
+        len(told) == 5
+        and all("not run on a GPU" in line for line in told[2:4])
+        and "(measured on 40 pictures)" in told[1]
+    )
+
+
+def test_decoding_is_timed_on_pictures_that_are_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no JPEG files"):
+        pssl_projection.decode_ms(tmp_path)
+    Image.new("RGB", (50, 40)).save(tmp_path / "one.JPEG")
+    milliseconds, count = pssl_projection.decode_ms(tmp_path)
+    assert milliseconds > 0 and count == 1

@@ -15,16 +15,6 @@ RECORDS: dict[str, dict[str, Any]] = {
             "peak_mb": {"fastseg": 3200.4, "eager": 7523.5}, "goal_mb": 3000.0, "reached": False,
         },
     },
-    "gating_head": {
-        "date": "2026-01-02 10:00 UTC",
-        "rows": [
-            {"case": "head hard", "impl": "fastseg", "ratio_to_ours": 1.0, "extra": {"peak_mb": 20.0}},
-            {"case": "head hard", "impl": "dense_eager", "ratio_to_ours": 4.912, "extra": {"peak_mb": 80.0}},
-            {"case": "head hard", "impl": "dense_folded", "ratio_to_ours": 5.004, "extra": {"peak_mb": 100.0}},
-            {"case": "head soft", "impl": "fastseg", "ratio_to_ours": 1.0, "extra": {}},
-            {"case": "head soft", "impl": "dense_eager", "ratio_to_ours": 0.99, "extra": {}},
-        ],
-    },
 }  # fmt: skip
 
 
@@ -34,10 +24,5 @@ def test_a_step_is_told_by_time_memory_and_a_missed_goal() -> None:
     assert "peak 3,200 MB (goal 3,000, missed), eager 7,524." in told
 
 
-def test_a_head_is_told_by_the_span_over_its_peers() -> None:
-    told = "\n".join(lines(RECORDS.get))
-    assert "head hard 4.91-5.00 times as fast, 0.20-0.25 of the memory; head soft 0.99 times as fast." in told
-
-
 def test_what_was_not_run_says_so() -> None:
-    assert "- gating_head: not run" in lines(lambda name: None)
+    assert "- train_photometric: not run" in lines(lambda name: None)

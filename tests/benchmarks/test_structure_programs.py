@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import structure_cost as cost
 from benchmarks.clean_quality import Config, Labelled, compared, figures
+from benchmarks.device_structure import apart, contestants
 from benchmarks.label_autoencoders import majority, nyu_folder, of_majority
-from benchmarks.structure_cost import rows_of
 from fastseg.data.label_maps import open_labels
 from fastseg.nets.label_autoencoder import label_autoencoder
 
@@ -40,9 +41,20 @@ def test_nyu_maps_become_a_label_folder_with_every_fifth_held_back(tmp_path: Pat
 
 
 def test_a_regularisers_share_is_that_of_its_own_round() -> None:
-    plain, branch = rows_of({"none": [100.0, 200.0, 100.0], "decoder 32": [110.0, 220.0, 130.0]})
+    plain, branch = cost.rows_of({"none": [100.0, 200.0, 100.0], "decoder 32": [110.0, 220.0, 130.0]})
     assert (plain["share"], branch["share"]) == (0.0, 0.1)
     assert branch["within_15_percent"] and branch["ms_median"] == 130.0
+
+
+def test_a_step_on_a_device_is_raced_with_each_regulariser(tmp_path: Path) -> None:
+    config = cost.Config("linknet/mobilenetv3_small_050", "32x32", classes=3, widths=(32,))
+    kinds = cost.regularisers(config, tmp_path)
+    assert list(kinds) == ["none", "decoder 32", "encoder 32"]
+    assert apart(config, kinds["decoder 32"], "cpu") == 0
+    calls = contestants(config, kinds, "cpu")
+    assert list(calls) == ["fastseg", "decoder 32", "encoder 32"]
+    losses = [calls[name](0) for name in calls]
+    assert all(np.isfinite(loss) for loss in losses) and losses[1] > losses[0]  # type: ignore[call-overload, operator]
 
 
 def test_labels_are_scored_before_and_after(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_head_over_our_own_decoders_has_all_of_their_weights_but_the_classifie
     net = build_network(f"gated-attention-w16/{inner}", 4, 2)
     report = transfer(Source("own", own.state_dict(), None), net)
     assert set(report.matched) == {key for key in own.state_dict() if not key.startswith("classifier.")}
-    logits(net.train(), IMAGES).square().mean().backward()
+    torch.autograd.backward(logits(net.train(), IMAGES).square().mean())
     assert not [name for name, each in net.named_parameters() if each.grad is None]
 
 
@@ -80,6 +80,9 @@ def test_every_loop_is_a_prediction_and_any_number_can_be_made() -> None:
         for first, second in zip(one, three, strict=False):
             torch.testing.assert_close(first.scores, second.scores)
         assert not torch.equal(three[2].scores, three[3].scores)
+        coming = net.anytime(IMAGES, loops=9)  # of which only those that are asked for are made
+        for each, pass_ in zip(three[:2], coming, strict=False):
+            torch.testing.assert_close(pass_.scores, each.scores)
         net.set_loops(3)
         torch.testing.assert_close(net(IMAGES), net.shown(three[3], IMAGES))
     for loops in (0, -1):
