@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from fastseg.frames import FrameError
 from fastseg.labels.pssl_config import PSSLConfig
-from fastseg.labels.pssl_gradients import Smoothed, Smoother
+from fastseg.labels.pssl_gradients import Smoothed, Smoother, is_memory, too_large
 from fastseg.labels.pssl_member import Member, check_members, prepared
 from fastseg.ops.decile_rank import REFUSED_DECILE, decile_rank, ensemble_deciles
 
@@ -90,7 +90,7 @@ class _Sums:
 
 
 class Ensemble:
-    """Classifiers made ready on a device, and the labels they give.
+    """Classifiers made ready on a device, and the labels they give; MemoryError for one that does not fit.
 
     S(x) = 1/M sum_m minmax(S_m(x)),   D(x) = floor(10 Z(x) / N),   Z = pixels of a strictly lower score
 
@@ -103,10 +103,7 @@ class Ensemble:
         self.config = config
         self.device = torch.device(device)
         self.names = tuple(member.name for member in members)
-        ready = (prepared(member, device, DTYPES[config.precision]) for member in members)
-        most = config.most(self.device.type)
-        settings = (config.sigma, config.target, config.seed, config.memory_mb, most, config.compile)
-        self._smoothers = [Smoother(member, *settings) for member in ready]
+        self._smoothers = [_smoother(member, config, self.device) for member in members]
 
     @property
     def image_size(self) -> int:
@@ -205,3 +202,14 @@ class Ensemble:
     def _not_finite(self, sums: _Sums, image: int) -> str:
         good = sums.maps[:, image].isfinite().all(-1).all(-1).tolist()
         return ", ".join(name for name, fine in zip(self.names, good, strict=True) if not fine)
+
+
+def _smoother(member: Member, config: PSSLConfig, device: torch.device) -> Smoother:
+    most = config.most(device.type)
+    settings = (config.sigma, config.target, config.seed, config.memory_mb, most, config.compile)
+    try:
+        return Smoother(prepared(member, str(device), DTYPES[config.precision]), *settings)
+    except RuntimeError as error:
+        if not is_memory(error):
+            raise
+        raise MemoryError(too_large(member, device)) from error

@@ -62,15 +62,13 @@ class Smoother:
             try:
                 return self._sums(self.member.inputs(images), classes, names, copies)
             except (RuntimeError, MemoryError) as error:
-                if not _is_memory(error):
+                if not is_memory(error):
                     raise
                 self._halve()
 
     def _halve(self) -> None:
         if self.batch == 1:
-            size = self.member.size
-            where = f"{self.member.name}: one pass at {size}x{size} does not fit the memory of {self._device}"
-            raise MemoryError(f"{where}; leave the classifier out, or give it a smaller input")
+            raise MemoryError(too_large(self.member, self._device))
         self.batch //= 2
 
     def _sums(self, inputs: Tensor, classes: Sequence[int], names: Sequence[str], copies: range) -> Smoothed:
@@ -166,5 +164,12 @@ def noise_seed(seed: int, image: str, member: str, copy: int) -> int:
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1
 
 
-def _is_memory(error: BaseException) -> bool:
+def is_memory(error: BaseException) -> bool:
+    """Whether it says that memory did not suffice."""
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in NO_MEMORY)
+
+
+def too_large(member: Member, device: torch.device) -> str:
+    """The sentence for a classifier that does not fit."""
+    where = f"{member.name}: one pass at {member.size}x{member.size} does not fit the memory of {device}"
+    return f"{where}; leave the classifier out, or give it a smaller input"

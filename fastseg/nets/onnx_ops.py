@@ -169,6 +169,7 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "Range": lambda a, start, end, step: torch.arange(start.item(), end.item(), step.item()),
     "ReduceSum": _sum, "ReduceMax": _max, "Neg": _unary(operator.neg), "Reciprocal": _unary(torch.reciprocal),
     "Concat": lambda a, *parts: torch.cat(parts, a["axis"]), "Slice": _slice, "Gather": _gather,
-    "Shape": lambda a, x: torch.tensor(x.shape[a.get("start", 0) : a.get("end", x.ndim)]), "Constant": lambda a: a["value"],
+    "Shape": lambda a, x: torch.tensor(x.shape[a.get("start", 0) : a.get("end", x.ndim)]),
+    "Constant": lambda a: a["value"],
     "Cast": lambda a, x: x.float() if a["to"] in (1, 10, 11) else x.long(),
 }  # fmt: skip

@@ -183,6 +183,15 @@ def test_a_pass_that_does_not_fit_is_halved_down_to_one_and_then_named(monkeypat
         labels(ensemble)
 
 
+def test_a_classifier_that_does_not_fit_at_all_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr("fastseg.labels.pssl.prepared", refuse)
+    with pytest.raises(MemoryError, match="does not fit the memory of cpu; leave the classifier out"):
+        Ensemble([member(1)], PSSLConfig(samples=2, size=SIZE))
+
+
 def test_the_memory_that_a_pass_may_take_bounds_its_copies() -> None:
     sizes = [
         Ensemble([member(1)], PSSLConfig(samples=4, size=SIZE, memory_mb=mb, pass_size=10_000)).batches["net-1"]
