@@ -8,7 +8,7 @@ these networks on CamVid, takes longer than all stages may: benchmarks/studies/s
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +39,11 @@ def structure_rows(rates: Mapping[str, float]) -> list[Row]:
 def contestants(config: Config, kinds: Mapping[str, RegulariserConfig], device: str) -> dict[str, Call]:
     """A step with each branch in bf16, by the name of its row."""
     steps = {_shown(name): step_of(config, kind, device, True) for name, kind in kinds.items()}
-    return {name: lambda _, step=step: step() for name, step in steps.items()}
+    return {name: _numbered(step) for name, step in steps.items()}
+
+
+def _numbered(step: Callable[[], float]) -> Call:
+    return lambda _: step()
 
 
 def apart(config: Config, kind: RegulariserConfig, device: str) -> float:
