@@ -37,7 +37,7 @@ def table(record: Mapping[str, Any]) -> list[str]:
     rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name in summary["miou"]:
         gains = (_signed(each) for each in summary["gain_by_distance"][name]["all"])
-        rows.append(f"| {' | '.join([name, str(record['steps'][name]), _spread(summary, name), *gains])} |")
+        rows.append(f"| {' | '.join([name, str(record['steps'][name]), _spread(record, name), *gains])} |")
     about = (
         f"Procedural rooms, {config['network']} at {config['size']} from {_start(config)} weights, {config['train']} "
         f"images, scored on {config['test']} of other rooms; all begin from {config['begin']} steps of a baseline, "
@@ -86,10 +86,10 @@ def order(summary: Mapping[str, Any]) -> str:
 def scan(record: Mapping[str, Any]) -> str:
     """The same variants on one scanned room."""
     config, summary = record["config"], record["summary"]
-    scores = ", ".join(f"{name} {_spread(summary, name)}" for name in summary["miou"])
+    scores = ", ".join(f"{name} {_spread(record, name)}" for name in summary["miou"])
     return (
         f"A scanned office ({config['train']} frames to train on, the last {config['test']} of the same walk scored, "
-        f"{record['classes']} classes, {config['size']}, {_seeds(record)} seeds): mIoU % {scores}. From `{OFFICE}` "
+        f"{record['classes']} classes, {config['size']}, seeds: {_seeds(record)}): mIoU % {scores}. From `{OFFICE}` "
         f"{record['date'][:10]}."
     )
 
@@ -102,8 +102,9 @@ def _start(config: Mapping[str, Any]) -> str:
     return "trained" if config["init_from"] else "random"
 
 
-def _spread(summary: Mapping[str, Any], name: str) -> str:
-    return f"{100 * summary['miou'][name]:.1f} +- {100 * summary['deviation'][name]:.1f}"
+def _spread(record: Mapping[str, Any], name: str) -> str:
+    found = f"{100 * record['summary']['miou'][name]:.1f}"
+    return found if _seeds(record) == 1 else f"{found} +- {100 * record['summary']['deviation'][name]:.1f}"
 
 
 def _signed(gain: float | None) -> str:
