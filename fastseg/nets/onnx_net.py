@@ -56,7 +56,7 @@ def read_onnx(path: Path) -> OnnxNet:
         import onnx
     except ImportError as error:
         raise ValueError(f"{path}: reading ONNX needs onnx: pip install 'fastseg[onnx]'") from error
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     if path.stat().st_size >= MAX_BYTES:
         raise ValueError(f"{path}: expected an ONNX file of less than {MAX_BYTES} bytes")

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -165,7 +166,7 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "GlobalAveragePool": _unary(lambda x: x.mean((2, 3), keepdim=True)),
     "ReduceMean": _mean, "Flatten": _flatten, "Reshape": _reshape, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze,
     "Transpose": lambda a, x: x.permute(*a.get("perm", range(x.ndim)[::-1])),
-    "Expand": lambda a, x, shape: torch.broadcast_tensors(x, x.new_empty(shape.tolist()))[0], "Split": _split,
+    "Expand": lambda a, x, shape: x.expand(np.broadcast_shapes(x.shape, tuple(shape.tolist()))), "Split": _split,
     "Range": lambda a, start, end, step: torch.arange(start.item(), end.item(), step.item()),
     "ReduceSum": _sum, "ReduceMax": _max, "Neg": _unary(operator.neg), "Reciprocal": _unary(torch.reciprocal),
     "Concat": lambda a, *parts: torch.cat(parts, a["axis"]), "Slice": _slice, "Gather": _gather,
