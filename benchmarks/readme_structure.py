@@ -18,7 +18,7 @@ def lines(newest: Callable[[str], Record | None]) -> list[str]:
 
 def autoencoders(record: Record) -> str:
     """mIoU of held-back maps' reconstruction by width, beside the most frequent class of each cell."""
-    found = record["result"]
+    found = _figures(record)
     told = "; ".join(_of_set(name, each) for name, each in found["sets"].items())
     return (
         f"Label autoencoders at {found['size']}, {found['steps']} steps of {found['batch']} maps: mIoU of the "
@@ -35,7 +35,7 @@ def _of_set(name: str, found: Record) -> str:
 
 def cleaning(record: Record) -> str:
     """HN-labels of noisy rooms that are exact, before and after cleaning."""
-    found = record["result"]
+    found = _figures(record)
     before, replaced, void = found["before"], found["class"], found["void"]
     return (
         f"HN-labels of {found['rooms'][2]} noisy rooms cleaned by an autoencoder of others' noisy labels, doubts "
@@ -48,7 +48,7 @@ def cleaning(record: Record) -> str:
 
 def cost(record: Record) -> str:
     """How much longer a training step takes with a branch."""
-    found = record["result"]
+    found = _figures(record)
     rows = [row for row in found["rows"] if row["regulariser"] != "none"]
     told = ", ".join(f"{row['regulariser']} {row['share']:+.1%}" for row in rows)
     missed = [row["regulariser"] for row in rows if not row["within_15_percent"]]
@@ -57,6 +57,12 @@ def cost(record: Record) -> str:
         f"A training step of {found['network']} at {found['size']}, batch {found['batch']}, one thread, with a "
         f"regulariser: {told} ({goal}); without one in use, as it is dropped."
     )
+
+
+def _figures(record: Record) -> Record:
+    """What a program wrote into benchmarks/results, or where it was told to (then beside the machine)."""
+    found: Record = record.get("result", record)
+    return found
 
 
 def _percent(share: float) -> str:

@@ -64,7 +64,7 @@ def main(config: Structure) -> int:
         from fastseg.charts import alone
         from fastseg.structure_sweep import sweep
 
-        title, (chart, parts) = "mIoU by the weight of a regulariser", sweep(config.source)
+        title, (chart, parts) = "scores by the weight of a regulariser", sweep(config.source)
         config.out.mkdir(parents=True, exist_ok=True)
         replace_file(config.out / "sweep.svg", alone(chart).encode("utf-8"))
     else:

@@ -28,7 +28,12 @@ def sweep(folder: Path) -> tuple[Markup, list[Markup]]:
         flat = np.array([[weights[0], means[0]], [weights[-1], means[0]]])
         lines.append(Curve("without", "var(--two)", flat, dashed=True))
     rows = [
-        [f"{weight:g}" if weight else "none", str(len(scores[weight])), f"{mean:.2f}", f"{spread:.2f}"]
+        [
+            f"{weight:g}" if weight else "none",
+            str(len(scores[weight])),
+            f"{mean:.2f}",
+            f"{spread:.2f}" if len(scores[weight]) > 1 else "-",
+        ]
         for weight, mean, spread in zip(weights, means, spreads, strict=True)
     ]
     chart = curves(lines, "mIoU over the weight", "weight of the branch's loss", "mIoU %")
