@@ -77,7 +77,7 @@ class Config:
     init_from: str = ""
     dilations: tuple[int, ...] = (4, 3, 2, 1)
     begin: int = 400
-    steps: int = 75
+    steps: int = 300
     batch: int = 8
     optim: OptimConfig = OPTIM
     precision: Literal["float32", "bf16"] = "bf16"
