@@ -73,6 +73,7 @@ def test_what_was_read_is_labelled_and_what_could_not_be_is_rejected(tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # Ray alone may take minutes to start on a busy machine
 def test_frames_read_by_tasks_are_those_that_an_actor_reads(ray_log: Path, tmp_path: Path) -> None:
     ray_log.write_text("")
     faults = {"frame-003-deadly": "crash", "frame-009-unread": "decode", "frame-010-segv": "crash"}
@@ -98,6 +99,7 @@ class OnPretendedGPU(LabelPictures):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # Ray alone may take minutes to start on a busy machine
 def test_pictures_decoded_by_tasks_get_the_same_labels(
     ray_log: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
