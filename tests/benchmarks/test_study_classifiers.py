@@ -12,7 +12,7 @@ from fastseg.classifiers import open_member, read_classifiers
 from fastseg.compare_study import read_study
 
 pytestmark = pytest.mark.torch
-STUDY = Path(__file__).parents[2] / "benchmarks" / "studies" / "pssl_objects.yaml"
+STUDY = Path(__file__).parents[2] / "benchmarks" / "studies" / "pssl.yaml"
 
 
 def test_they_are_trained_listed_and_opened_with_the_classes_of_the_pictures(

@@ -194,7 +194,7 @@ def digests(out: Path) -> list[bytes]:
         ({"classes": "short.txt"}, "names 2 classes; model-1 has 1000 outputs"),
         ({"classes": "strange.txt"}, "knows 3 of the classes not, 'cat' the first"),
         ({"arch": "timm:no_such_net"}, "unknown timm model 'no_such_net'"),
-        ({"arch": "keras:vgg"}, "arch is timm:NAME or torchvision:NAME"),
+        ({"arch": "keras:vgg"}, "arch is timm:NAME, torchvision:NAME, fastseg:classify or onnx"),
         ({"weights": "2.txt"}, "its name must end in"),
         ({"arch": "torchvision:mobilenet_v2"}, "its tensors are not those of torchvision:mobilenet_v2"),
         ({"sizes": 3}, "a classifier has"),
