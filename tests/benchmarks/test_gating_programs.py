@@ -71,7 +71,7 @@ def test_the_study_says_whether_the_papers_order_holds() -> None:
 
 
 def test_every_variant_is_one_stage_after_another(tmp_path: Path) -> None:
-    config = Config(tmp_path)
+    config = Config(tmp_path, begin=400, steps=75)
     names = {name: method(config, name, 0).network_name().partition("/")[0] for name in VARIANTS}
     assert names["gt_tied"] == "gated-ground_truth-tied-w64-d4.3.2.1"
     assert names["loop2"] == "gated-predicted-loops2-w64-d4.3.2.1"
